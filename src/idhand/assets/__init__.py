@@ -1,0 +1,5 @@
+"""Files → hand models and networks. Each shipped file has its licence beside it."""
+
+from idhand.assets.models import open_hand as open_hand
+from idhand.assets.models import shape_prior as shape_prior
+from idhand.assets.models import with_landmarks as with_landmarks

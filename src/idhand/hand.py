@@ -1,0 +1,286 @@
+"""The parametric hand in three stages: model → one person's hand → that hand in a pose.
+
+Linear blend skinning in the SMPL/MANO form. Pure; knows no file. The model's frame: metres, the
+wrist joint near the origin; for the open right hand the fingers point to −y, the palm faces −z and
+the thumb lies at +x, so that an identity wrist rotation shows the palm to the camera.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from idhand.geometry import rotation_from_vector
+
+JOINT_NAMES = (
+    "wrist",
+    *(f"thumb_{part}" for part in ("cmc", "mcp", "ip")),
+    *(f"{f}_{p}" for f in ("index", "middle", "ring", "little") for p in ("mcp", "pip", "dip")),
+)
+"""The 16 joints, in order."""
+
+KEYPOINT_NAMES = (
+    "wrist",
+    *(f"thumb_{part}" for part in ("cmc", "mcp", "ip", "tip")),
+    *(
+        f"{finger}_{part}"
+        for finger in ("index", "middle", "ring", "little")
+        for part in ("mcp", "pip", "dip", "tip")
+    ),
+)
+"""The 21 keypoints, in order."""
+
+KEYPOINT_PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)
+"""Parent of each keypoint: the 20 bones of the skeleton."""
+
+KEYPOINT_JOINT = (0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12, 12, 13, 14, 15, 15)
+"""The joint whose frame carries each keypoint; a fingertip moves with its last joint."""
+
+KEYPOINT_ORDER = (0, 1, 2, 3, 16, 4, 5, 6, 17, 7, 8, 9, 18, 10, 11, 12, 19, 13, 14, 15, 20)
+"""Keypoint order as indices into 16 joints followed by 5 fingertips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseSpace:
+    """Which ways the joints bend, how far, and how they go together.
+
+    One angle per anatomical degree of freedom; each joint's rotation vector is the sum of its
+    angles times their axes. Angles are in radians, zero is the model's rest pose.
+    """
+
+    names: tuple[str, ...]
+    """E.g. `index_pip_flexion`; flexion is towards the palm, abduction away from the middle."""
+    joint: Int[Tensor, " dofs"]
+    """The joint that each angle turns."""
+    axis: Float[Tensor, "dofs 3"]
+    """Unit axes in the rest frame."""
+    mean: Float[Tensor, " dofs"]
+    covariance: Float[Tensor, "dofs dofs"]
+    """Synergies: how the angles vary together over everyday poses."""
+    lower: Float[Tensor, " dofs"]
+    upper: Float[Tensor, " dofs"]
+    """Anatomical limits."""
+
+    @property
+    def num_dofs(self) -> int:
+        """Number of angles."""
+        return len(self.names)
+
+    def vectors(self, angles: Float[Tensor, "*batch dofs"]) -> Float[Tensor, "*batch 15 3"]:
+        """Rotation vectors of the 15 finger joints."""
+        terms = angles[..., None] * self.axis
+        return torch.zeros(*angles.shape[:-1], 15, 3, dtype=angles.dtype).index_add(
+            -2, self.joint - 1, terms
+        )
+
+    def rotations(self, angles: Float[Tensor, "*batch dofs"]) -> Float[Tensor, "*batch 15 3 3"]:
+        """Rotations of the 15 finger joints relative to their parents."""
+        return rotation_from_vector(self.vectors(angles))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BonePoints:
+    """Points fixed to bones, linear in the shape: what a landmark net really marks."""
+
+    template: Float[Tensor, "points 3"]
+    """At rest, mean shape, metres."""
+    shape_basis: Float[Tensor, "points 3 betas"]
+    joint: Int[Tensor, " points"]
+    """The joint that carries each point."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures:
+    """Lengths on the hand at rest, each a weighted sum of distances between surface points."""
+
+    names: tuple[str, ...]
+    points: Float[Tensor, "points 3"]
+    """At rest, mean shape, metres."""
+    shape_basis: Float[Tensor, "points 3 betas"]
+    segments: Int[Tensor, "segments 2"]
+    """Pairs of points."""
+    coefficients: Float[Tensor, "measures segments"]
+
+    def lengths(self, betas: Float[Tensor, "*batch betas"]) -> Float[Tensor, "*batch measures"]:
+        """Lengths in metres; differentiable."""
+        points = self.points + torch.einsum("pak,...k->...pa", self.shape_basis, betas)
+        first, second = self.segments.unbind(-1)
+        distances = (points[..., first, :] - points[..., second, :]).norm(dim=-1)
+        return torch.einsum("ms,...s->...m", self.coefficients, distances)
+
+    def derivatives(self, betas: Float[Tensor, " betas"]) -> Float[Tensor, "measures betas"]:
+        """Change of each length in metres per standard deviation of each beta."""
+        jacobian = torch.autograd.functional.jacobian(self.lengths, betas)
+        assert isinstance(jacobian, Tensor)
+        return jacobian
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosedHand:
+    """A hand in a pose, in the camera frame, in metres."""
+
+    verts: Float[Tensor, "*batch verts 3"]
+    joints: Float[Tensor, "*batch joints 3"]
+    keypoints: Float[Tensor, "*batch keypoints 3"]
+    """16 joints and 5 fingertips on the skin, in the order of `KEYPOINT_NAMES`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandModel:
+    """A family of hands: a template mesh, how it varies between people, and how it bends."""
+
+    name: str
+    """Profiles carry it, so that betas never meet another model's basis."""
+    template: Float[Tensor, "verts 3"]
+    shape_basis: Float[Tensor, "verts 3 betas"]
+    """Metres per standard deviation of each beta."""
+    pose_basis: Float[Tensor, "verts 3 pose"] | None
+    """Pose correctives: metres per entry of the 15 finger rotations minus identity, row-major."""
+    joint_regressor: Float[Tensor, "joints verts"]
+    skinning: Float[Tensor, "verts joints"]
+    """Rows sum to one."""
+    parents: tuple[int, ...]
+    """Parent of each joint; parents come before children and the wrist's is −1."""
+    faces: Int[Tensor, "faces 3"]
+    """Outward normals by the right-hand rule."""
+    tip_verts: tuple[int, ...]
+    """Vertices of the five fingertips, thumb to little finger."""
+    pose_space: PoseSpace | None = None
+    landmarks: BonePoints | None = None
+    """The 21 points that the landmark net marks."""
+    measures: Measures | None = None
+    is_right: bool = True
+
+    @property
+    def num_betas(self) -> int:
+        """Number of shape coefficients."""
+        return self.shape_basis.shape[-1]
+
+    @cached_property
+    def joint_template(self) -> Float[Tensor, "joints 3"]:
+        """Joints of the mean shape at rest, metres."""
+        return self.joint_regressor @ self.template
+
+    @cached_property
+    def joint_basis(self) -> Float[Tensor, "joints 3 betas"]:
+        """Metres per standard deviation of each beta."""
+        return torch.einsum("jv,vak->jak", self.joint_regressor, self.shape_basis)
+
+    def with_shape(self, betas: Float[Tensor, "*batch betas"]) -> "Hand":
+        """Fix the shape: once per person, then reuse the result for every frame.
+
+        Raises:
+            ValueError: If the number of betas is not the model's.
+        """
+        if betas.shape[-1] != self.num_betas:
+            raise ValueError(
+                f"hand model '{self.name}' takes {self.num_betas} betas, got {betas.shape[-1]}; "
+                "betas of one model mean nothing to another"
+            )
+        verts = self.template + (betas @ self.shape_basis.flatten(0, 1).T).unflatten(-1, (-1, 3))
+        joints = self.joint_template + torch.einsum("jak,...k->...ja", self.joint_basis, betas)
+        return Hand(model=self, betas=betas, rest_verts=verts, rest_joints=joints)
+
+    def to(self, dtype: torch.dtype) -> "HandModel":
+        """The same model in another floating-point type."""
+
+        def cast(record: object) -> dict[str, Tensor]:
+            items = vars(record).items()
+            return {k: v.to(dtype) for k, v in items if torch.is_tensor(v) and v.is_floating_point()}
+
+        parts = {
+            name: replace(part, **cast(part))
+            for name in ("pose_space", "landmarks", "measures")
+            if (part := getattr(self, name)) is not None
+        }
+        own = {k: v for k, v in cast(self).items() if not k.startswith("joint_") or "reg" in k}
+        return replace(self, **own, **parts)
+
+    def mirrored(self) -> "HandModel":
+        """The other hand: x negated, faces turned so that normals stay outward.
+
+        Pose it with rotations conjugated by diag(−1, 1, 1). Its betas are the same person's.
+        """
+        flip = torch.tensor([-1.0, 1.0, 1.0], dtype=self.template.dtype)
+        return replace(
+            self,
+            name=self.name,
+            template=self.template * flip,
+            shape_basis=self.shape_basis * flip[:, None],
+            pose_basis=None if self.pose_basis is None else self._mirrored_pose_basis(flip),
+            faces=self.faces.flip(-1),
+            pose_space=None,
+            landmarks=None,
+            measures=None,
+            is_right=not self.is_right,
+        )
+
+    def _mirrored_pose_basis(self, flip: Float[Tensor, " 3"]) -> Float[Tensor, "verts 3 pose"]:
+        assert self.pose_basis is not None
+        signs = (flip[:, None] * flip).flatten().repeat(self.pose_basis.shape[-1] // 9)
+        return self.pose_basis * flip[:, None] * signs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hand:
+    """One person's hand: the model with its shape fixed. This is what calibration is for."""
+
+    model: HandModel
+    betas: Float[Tensor, "*batch betas"]
+    """Shape coefficients, in standard deviations of the model's shape space."""
+    rest_verts: Float[Tensor, "*batch verts 3"]
+    rest_joints: Float[Tensor, "*batch joints 3"]
+
+    def posed(
+        self,
+        rotations: Float[Tensor, "*#batch joints 3 3"],
+        wrist_cam: Float[Tensor, "*#batch 3"],
+    ) -> PosedHand:
+        """Bend the joints and place the wrist.
+
+        Args:
+            rotations: Each joint relative to its parent; the first is the wrist's, to the camera.
+            wrist_cam: Position of the wrist joint in metres.
+
+        Source: Loper et al., "SMPL", 2015, eq. 2–4 and 9; translation as in docs/conventions.md.
+        """
+        R, joints = self.chain(rotations, wrist_cam)
+        rest = self.rest_joints
+        shift = joints - torch.einsum("...jab,...jb->...ja", R, rest)
+        transforms = torch.cat((R, shift[..., None]), -1).flatten(-2)
+        blended = self.model.skinning @ transforms
+        points = self._corrected(rotations)
+        x, y, z = points.unsqueeze(-2).unbind(-1)
+        A = blended.unflatten(-1, (3, 4))
+        verts = A[..., 0] * x + A[..., 1] * y + A[..., 2] * z + A[..., 3]
+        tips = verts[..., self.model.tip_verts, :]
+        keypoints = torch.cat((joints, tips), -2)[..., KEYPOINT_ORDER, :]
+        return PosedHand(verts=verts, joints=joints, keypoints=keypoints)
+
+    def chain(
+        self,
+        rotations: Float[Tensor, "*#batch joints 3 3"],
+        wrist_cam: Float[Tensor, "*#batch 3"],
+    ) -> tuple[Float[Tensor, "*batch joints 3 3"], Float[Tensor, "*batch joints 3"]]:
+        """Orientation and position of every joint in the camera frame, without the mesh."""
+        parents = self.model.parents
+        bones = self.rest_joints[..., 1:, :] - self.rest_joints[..., parents[1:], :]
+        batch = torch.broadcast_shapes(
+            rotations.shape[:-3], wrist_cam.shape[:-1], bones.shape[:-2]
+        )
+        R = [rotations[..., 0, :, :].expand(*batch, 3, 3)]
+        t = [wrist_cam.expand(*batch, 3)]
+        for joint, parent in enumerate(parents[1:], start=1):
+            R.append(R[parent] @ rotations[..., joint, :, :])
+            t.append(t[parent] + (R[parent] @ bones[..., joint - 1, :, None])[..., 0])
+        return torch.stack(R, -3), torch.stack(t, -2)
+
+    def _corrected(self, rotations: Float[Tensor, "*batch joints 3 3"]) -> Tensor:
+        """Rest vertices, with the model's pose correctives if it has any."""
+        if self.model.pose_basis is None:
+            return self.rest_verts
+        eye = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+        features = (rotations[..., 1:, :, :] - eye).flatten(-3)
+        return self.rest_verts + torch.einsum("vap,...p->...va", self.model.pose_basis, features)
