@@ -64,15 +64,28 @@ def open_hand() -> HandModel:
             coefficients=_float(a["measure_coefficients"]),
         ),
     )
-    return with_landmarks(model, _landmark_offsets())
+    return with_landmarks(model, _landmark_points()["offsets"])
 
 
-def _landmark_offsets() -> Tensor:
-    """Offset of each landmark from its keypoint in the rest frame of the mean hand, metres."""
+@cache
+def _landmark_points() -> dict[str, Tensor]:
+    """The shipped numbers of tools/build_landmarks.py, metres."""
     path = DATA / "landmark_points.json"
     if not path.is_file():
-        return torch.zeros(21, 3, dtype=torch.float64)
-    return torch.tensor(json.loads(path.read_text())["offsets_mm"], dtype=torch.float64) / 1e3
+        return {"offsets": torch.zeros(21, 3).double(), "bias": 0.003**2 * torch.eye(63).double()}
+    numbers = json.loads(path.read_text())
+    return {
+        "offsets": torch.tensor(numbers["offsets_mm"], dtype=torch.float64) / 1e3,
+        "bias": torch.tensor(numbers["bias_covariance_mm2"], dtype=torch.float64) / 1e6,
+    }
+
+
+def landmark_bias_covariance() -> Tensor:
+    """How the landmark net's marks differ from person to person: (63, 63), metres squared.
+
+    In the rest frame, landmark-major; what stays the same in all photos of a person.
+    """
+    return _landmark_points()["bias"]
 
 
 def with_landmarks(model: HandModel, offsets: Tensor) -> HandModel:

@@ -1,0 +1,269 @@
+"""Many photos of one person → one hand shape with an honest covariance.
+
+One shape and one set of landmark biases are shared by all photos, a pose belongs to each; all are
+solved together (the poses eliminated by a Schur complement). What the landmark net marks wrongly
+on this person it marks wrongly in every photo: that is the bias, and since it is an unknown with
+a prior of its own, more photos do not average it away.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from idhand.hand import HandModel
+from idhand.refinement import (
+    Objective,
+    ObjectiveConfig,
+    Observations,
+    RefinementConfig,
+    State,
+    closed_form_start,
+    solve,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationConfig:
+    """How photos of one person are fused."""
+
+    objective: ObjectiveConfig = ObjectiveConfig()
+    max_iterations: int = 30
+    tolerance: float = 1e-5
+    """Converged once the cost falls by less than this share."""
+    reweightings: int = 4
+    """Rounds of weighing the photos by how well they agree."""
+    disagreement: float = 3.0
+    """A photo counts half once forcing the common shape on it costs this many times the usual."""
+    poor_fit: float = 3.0
+    """A pose is doubtful once its own best fit costs this many times the median photo's."""
+    drop_below: float = 0.15
+    """Photos with less weight than this are dropped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapePrior:
+    """What is known of the shape before any photo."""
+
+    mean: Float[Tensor, " betas"]
+    covariance: Float[Tensor, "betas betas"]
+    bias_covariance: Float[Tensor, "63 63"]
+    """Of the landmarks' displacements at rest, metres squared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """A hand length from a ruler, metres."""
+
+    hand_length: float
+    sigma: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The fused shape and what each photo contributed."""
+
+    betas: Float[Tensor, " betas"]
+    covariance: Float[Tensor, "betas betas"]
+    bias: Float[Tensor, "21 3"]
+    weights: Float[Tensor, " photos"]
+    disagreement: Float[Tensor, " photos"]
+    """Cost of the common shape over the photo's own, in units of the usual."""
+    fit: Float[Tensor, " photos"]
+    """Cost of the photo's own best fit over the median photo's."""
+    states: State
+    iterations: int
+
+
+def calibrate_shape(
+    model: HandModel,
+    seen: Observations,
+    world: Float[Tensor, "photos 21 3"],
+    prior: ShapePrior,
+    anchor: Anchor | None = None,
+    config: CalibrationConfig | None = None,
+) -> Calibration:
+    """Estimate one shape from photos of one hand.
+
+    Args:
+        model: Right hand with landmark points and measures; float64.
+        seen: Evidence of each photo.
+        world: The net's world points, for the closed-form start.
+        prior: Population of shapes and of landmark biases.
+        anchor: Hand length by ruler, if known.
+        config: Robustness and iterations.
+    """
+    config = config or CalibrationConfig()
+    objective = Objective(
+        model=model,
+        config=config.objective,
+        shape_mean=prior.mean,
+        shape_precision=torch.linalg.inv(prior.covariance),
+        bias_precision=torch.linalg.inv(prior.bias_covariance),
+    )
+    n = len(world)
+    start = closed_form_start(objective, seen, world, prior.mean.expand(n, -1))
+    refinement = RefinementConfig(objective=config.objective)
+    own = solve(objective, seen, start, refinement, shape=True)
+    own_cost = _photo_cost(objective, own.state, seen)
+    fit = own_cost / own_cost.median().clamp_min(1e-9)
+    weights = _falloff(fit / config.poor_fit)
+    states = _share(own.state, own.state.betas.median(0).values)
+    disagreement = torch.zeros_like(weights)
+    iterations = 0
+    problem = _Problem(objective=objective, anchor=anchor, config=config)
+    for _ in range(config.reweightings):
+        states, steps = problem.solve(states, seen, weights)
+        iterations += steps
+        excess = (_photo_cost(objective, states, seen) - own_cost).clamp_min(0)
+        usual = _weighted_median(excess, weights).clamp_min(0.5 * model.num_betas)
+        disagreement = excess / usual
+        new = _falloff(fit / config.poor_fit) * _falloff(disagreement / config.disagreement)
+        new = torch.where(new < config.drop_below, torch.zeros_like(new), new)
+        if not bool((new > 0).any()):
+            break
+        if float((new - weights).abs().max()) < 0.02:
+            break
+        weights = new
+    covariance = problem.covariance(states, seen, weights)
+    assert states.bias is not None
+    return Calibration(
+        betas=states.betas[0],
+        covariance=covariance,
+        bias=states.bias[0],
+        weights=weights,
+        disagreement=disagreement,
+        fit=fit,
+        states=states,
+        iterations=iterations,
+    )
+
+
+def _falloff(ratio: Float[Tensor, " photos"]) -> Float[Tensor, " photos"]:
+    """1 for small ratios, one half at 1, falling with the fourth power (redescending)."""
+    return 1 / (1 + ratio**4)
+
+
+def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
+    order = values.argsort()
+    half = weights.sum() / 2
+    at = int((weights[order].cumsum(0) < half).sum().clamp_max(len(values) - 1))
+    return values[order[at]]
+
+
+def _share(states: State, betas: Tensor) -> State:
+    n = len(states.R)
+    bias = torch.zeros(n, 21, 3, dtype=betas.dtype)
+    return replace(states, betas=betas.expand(n, -1).clone(), bias=bias)
+
+
+def _photo_cost(objective: Objective, states: State, seen: Observations) -> Tensor:
+    """What a photo says against its state: evidence and pose prior, without the shared priors."""
+    return _unshared(objective).cost(states, seen)
+
+
+def _unshared(objective: Objective) -> Objective:
+    """The objective without the priors of what the photos share."""
+    assert objective.bias_precision is not None
+    return replace(
+        objective,
+        shape_precision=torch.zeros_like(objective.shape_precision),
+        bias_precision=torch.zeros_like(objective.bias_precision),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Problem:
+    """The joint problem: shared unknowns (betas, bias) first eliminated from, then solved for."""
+
+    objective: Objective
+    anchor: Anchor | None
+    config: CalibrationConfig
+
+    def solve(self, states: State, seen: Observations, weights: Tensor) -> tuple[State, int]:
+        """Levenberg–Marquardt on all photos at once; the poses of unused photos follow too."""
+        weights = weights.clamp_min(1e-6)
+        damping = 1e-4
+        cost, parts, shared = self._linearise(states, seen, weights)
+        for iteration in range(1, self.config.max_iterations + 1):
+            step, shared_step = self._step(parts, shared, damping)
+            trial = self._moved(states, step, shared_step)
+            trial_cost, trial_parts, trial_shared = self._linearise(trial, seen, weights)
+            gain = cost - trial_cost
+            if gain > 0:
+                states, cost, parts, shared = trial, trial_cost, trial_parts, trial_shared
+                damping = max(damping / 5, 1e-8)
+                if gain < self.config.tolerance * abs(cost):
+                    return states, iteration
+            else:
+                damping *= 8
+                if damping > 1e6:
+                    return states, iteration
+        return states, self.config.max_iterations
+
+    def covariance(self, states: State, seen: Observations, weights: Tensor) -> Tensor:
+        """Marginal posterior covariance of the betas (Laplace approximation)."""
+        _, parts, shared = self._linearise(states, seen, weights)
+        H, _ = self._reduced(parts, shared, 0.0)
+        n = states.betas.shape[-1]
+        return torch.linalg.inv(H)[:n, :n]
+
+    def _linearise(self, states: State, seen: Observations, weights: Tensor):
+        photos = _unshared(self.objective).linearise(states, seen, shape=True, bias=True)
+        pose = 6 + states.angles.shape[-1]
+        g, H = photos.gradient * weights[:, None], photos.hessian * weights[:, None, None]
+        shared_g, shared_H, shared_cost = self._shared_terms(states)
+        parts = (g[:, :pose], H[:, :pose, :pose], H[:, :pose, pose:])
+        shared = (g[:, pose:].sum(0) + shared_g, H[:, pose:, pose:].sum(0) + shared_H)
+        return float((weights * photos.cost).sum() + shared_cost), parts, shared
+
+    def _shared_terms(self, states: State) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradient, Hessian and cost of the shared priors and the anchor."""
+        o = self.objective
+        assert o.bias_precision is not None
+        assert states.bias is not None
+        off, slope = (x[0] for x in o.shape_residual(states.betas[:1]))
+        bias = states.bias[0].flatten()
+        weighted = slope.mT @ o.shape_precision
+        g = torch.cat((weighted @ off, o.bias_precision @ bias))
+        H = torch.block_diag(weighted @ slope, o.bias_precision)
+        cost = 0.5 * (off @ o.shape_precision @ off + bias @ o.bias_precision @ bias)
+        if self.anchor is not None:
+            measures = o.model.measures
+            assert measures is not None
+            at = measures.names.index("hand_length")
+            residual = (measures.lengths(states.betas[0])[at] - self.anchor.hand_length)
+            residual = residual / self.anchor.sigma
+            J = torch.zeros_like(g)
+            J[: len(off)] = measures.derivatives(states.betas[0])[at] / self.anchor.sigma
+            g, H, cost = g + J * residual, H + J[:, None] * J, cost + 0.5 * residual**2
+        return g, H, cost
+
+    def _reduced(self, parts, shared, damping: float) -> tuple[Tensor, Tensor]:
+        """Hessian and gradient of the shared unknowns once the poses are eliminated."""
+        g, H, cross = parts
+        shared_g, shared_H = shared
+        H = H + torch.diag_embed(damping * H.diagonal(dim1=-2, dim2=-1))
+        solved = torch.linalg.solve(H, torch.cat((cross, g[..., None]), -1))
+        reduced_H = shared_H + damping * torch.diag(shared_H.diagonal())
+        reduced_H = reduced_H - (cross.mT @ solved[..., :-1]).sum(0)
+        reduced_g = shared_g - (cross.mT @ solved[..., -1:]).sum(0)[..., 0]
+        return reduced_H, reduced_g
+
+    def _step(self, parts, shared, damping: float) -> tuple[Tensor, Tensor]:
+        reduced_H, reduced_g = self._reduced(parts, shared, damping)
+        shared_step = -torch.linalg.solve(reduced_H, reduced_g)
+        g, H, cross = parts
+        H = H + torch.diag_embed(damping * H.diagonal(dim1=-2, dim2=-1))
+        return -torch.linalg.solve(H, g + cross @ shared_step), shared_step
+
+    def _moved(self, states: State, step: Tensor, shared_step: Tensor) -> State:
+        return self.objective.moved(
+            states, torch.cat((step, shared_step.expand(len(step), -1)), -1)
+        )
+
+
+def usable(weights: Float[Tensor, " photos"]) -> Bool[Tensor, " photos"]:
+    """Photos that count."""
+    return weights > 0

@@ -1,0 +1,222 @@
+"""A person's hand shape with its uncertainty: measurements in millimetres, profile files.
+
+A profile holds numbers, no image; yet a hand's shape is biometric data.
+"""
+
+import json
+import math
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from idhand.hand import HandModel
+
+PROFILE_VERSION = 1
+Z95 = 1.959964
+"""Two-sided 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One length of the hand, with the interval that holds it in 95 of 100 cases."""
+
+    value_mm: float
+    low_mm: float
+    high_mm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoUse:
+    """What became of one photo in a calibration."""
+
+    weight: float
+    """0 (dropped) to 1 (fully used)."""
+    reason: str = ""
+    """Why it counts less than fully; empty if it does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """One person's hand, as far as it is known. Serves both hands."""
+
+    model: str
+    """Name of the hand model that the betas belong to."""
+    betas: Float[np.ndarray, " betas"]
+    covariance: Float[np.ndarray, "betas betas"]
+    measurements: dict[str, Measurement]
+    landmark_bias_m: Float[np.ndarray, "21 3"]
+    """Where the landmark net marks this person's hand, beyond the usual place; rest frame."""
+    photos: tuple[PhotoUse, ...] = ()
+    K_known: Literal["all", "some", "none"] = "none"
+    """Of how many photos the intrinsics were known; otherwise a field of view was assumed."""
+    sides: tuple[Literal["left", "right"], ...] = ()
+    """The sides seen."""
+    hand_length_mm: float | None = None
+    """The anchor: a hand length measured by ruler."""
+    hand_length_sigma_mm: float | None = None
+    """The anchor's standard deviation."""
+    version: int = field(default=PROFILE_VERSION)
+
+    def check_model(self, model: HandModel) -> None:
+        """Refuse a model that the betas do not belong to.
+
+        Raises:
+            ValueError: If the profile was made with another hand model.
+        """
+        if self.model != model.name or len(self.betas) != model.num_betas:
+            raise ValueError(
+                f"this profile was made with hand model '{self.model}' ({len(self.betas)} betas), "
+                f"but '{model.name}' ({model.num_betas} betas) is in use; calibrate again with it"
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the profile as JSON; a file of that name is replaced in one step."""
+        path = Path(path)
+        document = {
+            "format": "idhand-profile",
+            "version": self.version,
+            "model": self.model,
+            "betas": _rounded(self.betas),
+            "covariance": _rounded(self.covariance),
+            "measurements_mm": {
+                name: {"value": round(m.value_mm, 2), "low": round(m.low_mm, 2), "high": round(m.high_mm, 2)}
+                for name, m in self.measurements.items()
+            },
+            "landmark_bias_m": _rounded(self.landmark_bias_m),
+            "photos": [{"weight": round(p.weight, 4), "reason": p.reason} for p in self.photos],
+            "K_known": self.K_known,
+            "sides": list(self.sides),
+            "hand_length_mm": self.hand_length_mm,
+            "hand_length_sigma_mm": self.hand_length_sigma_mm,
+        }
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump(document, file, indent=1, allow_nan=False)
+            Path(temporary).chmod(0o600)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> "Identity":
+        """Read a profile.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is damaged, no profile, or of a version that this program predates.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no profile at {path}; make one with `idhand calibrate PHOTOS --out {path.name}`"
+            )
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{path} is not readable as JSON ({error}); the profile is damaged, calibrate again"
+            ) from None
+        if not isinstance(document, dict) or document.get("format") != "idhand-profile":
+            raise ValueError(f"{path} is JSON but no idhand profile; pass a .hand.json file")
+        version = document.get("version")
+        if version != PROFILE_VERSION:
+            raise ValueError(
+                f"{path} is a profile of version {version}, this idhand reads version "
+                f"{PROFILE_VERSION}; update idhand, or calibrate again"
+            )
+        try:
+            return _from_document(document)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); calibrate again") from None
+
+
+def _rounded(array: np.ndarray) -> list[Any]:
+    """Eight significant digits: far beyond what is known, and the file stays readable."""
+    return np.vectorize(lambda x: float(f"{x:.8g}"))(array).tolist()
+
+
+def _from_document(document: dict[str, Any]) -> Identity:
+    betas = _array(document, "betas", 1)
+    covariance = _array(document, "covariance", 2)
+    bias = _array(document, "landmark_bias_m", 2)
+    if covariance.shape != (len(betas), len(betas)):
+        raise ValueError(f"{len(betas)} betas with a covariance of {covariance.shape}")
+    if bias.shape != (21, 3):
+        raise ValueError(f"landmark_bias_m of shape {bias.shape} instead of (21, 3)")
+    if np.linalg.eigvalsh((covariance + covariance.T) / 2).min() < -1e-6:
+        raise ValueError("the covariance is not positive")
+    measurements = {
+        str(name): Measurement(
+            value_mm=float(m["value"]), low_mm=float(m["low"]), high_mm=float(m["high"])
+        )
+        for name, m in document["measurements_mm"].items()
+    }
+    photos = tuple(
+        PhotoUse(weight=float(p["weight"]), reason=str(p["reason"])) for p in document["photos"]
+    )
+    K_known = document["K_known"]
+    if K_known not in ("all", "some", "none"):
+        raise ValueError(f"K_known is {K_known!r}")
+    sides = tuple(document["sides"])
+    if not set(sides) <= {"left", "right"}:
+        raise ValueError(f"sides are {sides}")
+    return Identity(
+        model=str(document["model"]),
+        betas=betas,
+        covariance=covariance,
+        measurements=measurements,
+        landmark_bias_m=bias,
+        photos=photos,
+        K_known=K_known,
+        sides=sides,
+        hand_length_mm=_optional(document["hand_length_mm"]),
+        hand_length_sigma_mm=_optional(document["hand_length_sigma_mm"]),
+    )
+
+
+def _array(document: dict[str, Any], key: str, dims: int) -> np.ndarray:
+    array = np.asarray(document[key], dtype=np.float64)
+    if array.ndim != dims or not np.isfinite(array).all():
+        raise ValueError(f"{key} is not a finite array of {dims} dimensions")
+    return array
+
+
+def _optional(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is not a number")
+    return number
+
+
+def measure(
+    model: HandModel,
+    betas: Float[np.ndarray, " betas"],
+    covariance: Float[np.ndarray, "betas betas"],
+) -> dict[str, Measurement]:
+    """The model's measures of a shape, with 95 % intervals by first-order propagation.
+
+    Args:
+        model: The model of the betas; it must define measures.
+        betas: Shape.
+        covariance: Its covariance.
+    """
+    if model.measures is None:
+        return {}
+    shape = torch.from_numpy(betas.astype(np.float64))
+    lengths = model.measures.lengths(shape).numpy() * 1e3
+    D = model.measures.derivatives(shape).numpy() * 1e3
+    spread = Z95 * np.sqrt(np.einsum("mk,kl,ml->m", D, covariance, D).clip(0))
+    return {
+        name: Measurement(value_mm=float(v), low_mm=float(v - s), high_mm=float(v + s))
+        for name, v, s in zip(model.measures.names, lengths, spread, strict=True)
+    }

@@ -1,0 +1,381 @@
+"""The front door: `load()` → `pipe(rgb)` → hands; `calibrate()` → Identity."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from idhand.assets import open_hand, shape_prior
+from idhand.assets.models import landmark_bias_covariance
+from idhand.calibration import Anchor, Calibration, CalibrationConfig, ShapePrior, calibrate_shape
+from idhand.detection import HandDetector
+from idhand.geometry import intrinsics_from_fov, project
+from idhand.hand import BonePoints, Hand, HandModel
+from idhand.identity import Identity, PhotoUse, measure
+from idhand.media import check_intrinsics
+from idhand.records import Detection, HandResult
+from idhand.refinement import (
+    STATUS_NAMES,
+    Objective,
+    Observations,
+    RefinementConfig,
+    Solution,
+    State,
+    closed_form_start,
+    hand_size_px,
+    observations,
+    solve,
+)
+
+Rgb = UInt8[np.ndarray, "height width 3"]
+Intrinsics = Float[np.ndarray, "3 3"]
+Distortion = Float[np.ndarray, " 5"]
+
+FLIP = np.array([-1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """Settings of the whole."""
+
+    refinement: RefinementConfig = field(default_factory=RefinementConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    population: Literal["all", "male", "female"] = "all"
+    """The shape prior of an unknown person."""
+    calibration_views: int = 4
+    """Views per hand that the landmark net averages when calibrating."""
+    min_presence: float = 0.6
+    """Calibration leaves out photos whose hand is less sure."""
+
+    def build(self) -> "Pipeline":
+        """Load nets and hand model."""
+        return Pipeline(config=self, detector=HandDetector(), model=open_hand())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """Photo in, hands out."""
+
+    config: PipelineConfig
+    detector: HandDetector
+    model: HandModel
+
+    @cached_property
+    def _left_model(self) -> HandModel:
+        return self.model.mirrored()
+
+    @cached_property
+    def prior(self) -> ShapePrior:
+        """What is known of an unknown person's hand."""
+        mean, covariance = shape_prior(self.config.population)
+        return ShapePrior(
+            mean=mean, covariance=covariance, bias_covariance=landmark_bias_covariance()
+        )
+
+    @cached_property
+    def _objective(self) -> Objective:
+        return Objective(
+            model=self.model,
+            config=self.config.refinement.objective,
+            shape_mean=self.prior.mean,
+            shape_precision=torch.linalg.inv(self.prior.covariance),
+        )
+
+    def __call__(
+        self,
+        rgb: Rgb,
+        K: Intrinsics | None = None,
+        dist: Distortion | None = None,
+        identity: Identity | None = None,
+        previous: Sequence[HandResult] | None = None,
+        mirrored: bool = False,
+        max_hands: int = 2,
+    ) -> list[HandResult]:
+        """Estimate the hands of one image.
+
+        Args:
+            rgb: uint8 (height, width, 3).
+            K: Intrinsics in px; without, 60° across the longer side are assumed.
+            dist: OpenCV's five distortion coefficients, if the image is not rectified.
+            identity: Whose hands these are: fixes the shape, for left and right.
+            previous: The last frame's hands; they are followed and no new ones are looked for.
+            mirrored: The image is a mirror image (selfie preview), so sides swap.
+            max_hands: At most this many, the surest first.
+
+        Returns:
+            One result per hand, in the camera frame, metres; empty if there is none.
+
+        Raises:
+            ValueError: If the image, K or the identity is not usable.
+        """
+        if max_hands < 1:
+            raise ValueError(f"max_hands must be at least 1, got {max_hands}")
+        if identity is not None:
+            identity.check_model(self.model)
+        K_used, is_guess = self._intrinsics(rgb, K)
+        if previous:
+            seen = [hand.detection for hand in previous]
+            detections = self.detector.track(rgb, seen, mirrored=mirrored)[:max_hands]
+        else:
+            detections = self.detector.detect(rgb, max_hands=max_hands, mirrored=mirrored)
+        return self.fit(detections, K_used, dist, identity, K_is_guess=is_guess)
+
+    def fit(
+        self,
+        detections: Sequence[Detection],
+        K: Intrinsics,
+        dist: Distortion | None = None,
+        identity: Identity | None = None,
+        *,
+        K_is_guess: bool = False,
+    ) -> list[HandResult]:
+        """Fit the hand model to hands that were detected in one image."""
+        if not detections:
+            return []
+        n = len(detections)
+        config = self.config.refinement
+        seen, world = observations(detections, [K] * n, [dist] * n, config.objective)
+        objective = self._objective
+        betas = self.prior.mean
+        if identity is not None:
+            objective = _personal(objective, identity)
+            betas = torch.from_numpy(identity.betas)
+        start = closed_form_start(objective, seen, world, betas.expand(n, -1))
+        solution = solve(objective, seen, start, config, shape=identity is None)
+        return self._results(objective, detections, seen, solution, K, identity, K_is_guess)
+
+    def _intrinsics(self, rgb: Rgb, K: Intrinsics | None) -> tuple[Intrinsics, bool]:
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+            raise ValueError(
+                f"the image must be uint8 of shape (height, width, 3), got {rgb.dtype} of shape "
+                f"{rgb.shape}; idhand.read_image makes one from a file"
+            )
+        height, width = rgb.shape[:2]
+        if K is None:
+            return intrinsics_from_fov(width, height).numpy(), True
+        return check_intrinsics(K, width, height), False
+
+    def _results(
+        self,
+        objective: Objective,
+        detections: Sequence[Detection],
+        seen: Observations,
+        solution: Solution,
+        K: Intrinsics,
+        identity: Identity | None,
+        K_is_guess: bool,
+    ) -> list[HandResult]:
+        state = solution.state
+        space = self.model.pose_space
+        assert space is not None
+        rotations = torch.cat((state.R[:, None], space.rotations(state.angles)), 1)
+        posed = self.model.with_shape(state.betas).posed(rotations, state.wrist)
+        residual = _residual_px(objective, state, seen)
+        spread, depth = _uncertainty(self.model, objective, state, seen, identity)
+        results = []
+        for i, detection in enumerate(detections):
+            flip = np.ones(3) if detection.is_right else FLIP
+            keypoints = posed.keypoints[i].numpy() * flip
+            pixels = project(torch.from_numpy(keypoints), torch.from_numpy(K)).numpy()
+            model = self.model if detection.is_right else self._left_model
+            results.append(
+                HandResult(
+                    is_right=detection.is_right,
+                    score=detection.score,
+                    bbox_px=detection.bbox_px,
+                    keypoints_px=pixels,
+                    keypoints_cam=keypoints,
+                    verts_cam=posed.verts[i].numpy() * flip,
+                    faces=model.faces.numpy(),
+                    rotations=rotations[i].numpy(),
+                    betas=state.betas[i].numpy(),
+                    K=K,
+                    K_is_guess=K_is_guess,
+                    status=STATUS_NAMES[int(solution.status[i])],
+                    residual_px=float(residual[i]),
+                    keypoints_std_m=spread[i].numpy(),
+                    depth_std_m=float(depth[i]),
+                    detection=detection,
+                )
+            )
+        return results
+
+
+def _personal(objective: Objective, identity: Identity) -> Objective:
+    """The objective with the points that the landmark net marks on this person."""
+    marks = objective.model.landmarks
+    assert marks is not None
+    moved = BonePoints(
+        template=marks.template + torch.from_numpy(identity.landmark_bias_m),
+        shape_basis=marks.shape_basis,
+        joint=marks.joint,
+    )
+    return replace(objective, model=replace(objective.model, landmarks=moved))
+
+
+def _residual_px(objective: Objective, state: State, seen: Observations) -> torch.Tensor:
+    """Root mean square distance between fitted and seen landmarks."""
+    *_, points = objective.kinematics(state)
+    off = project(points, seen.K) - seen.points_px
+    return off.square().sum(-1).mean(-1).sqrt()
+
+
+def _uncertainty(
+    model: HandModel,
+    objective: Objective,
+    state: State,
+    seen: Observations,
+    identity: Identity | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standard deviation of the keypoints about the wrist (batch, 21) and of the depth, metres.
+
+    Laplace approximation. A known shape brings its own covariance: what of it the image cannot
+    see (above all size) goes into the depth in full.
+    """
+    H = objective.linearise(state, seen, shape=True).hessian
+    num_pose = 6 + state.angles.shape[-1]
+    if identity is None:
+        covariance = torch.linalg.inv(H)
+    else:
+        shape = torch.from_numpy(identity.covariance)
+        pose = torch.linalg.inv(H[:, :num_pose, :num_pose])
+        slope = -pose @ H[:, :num_pose, num_pose:]
+        covariance = torch.cat(
+            (
+                torch.cat((pose + slope @ shape @ slope.mT, slope @ shape), -1),
+                torch.cat(((slope @ shape).mT, shape.expand(len(H), -1, -1)), -1),
+            ),
+            -2,
+        )
+    on_joints = replace(objective, model=_keypoints_as_landmarks(model))
+    points, J = on_joints.point_jacobian(state, shape=True, bias=False)
+    about_wrist = J - J[:, :1]
+    variance = torch.einsum("bpak,bkl,bpal->bp", about_wrist, covariance, about_wrist)
+    return variance.clamp_min(0).sqrt(), covariance[:, 5, 5].clamp_min(0).sqrt()
+
+
+def _keypoints_as_landmarks(model: HandModel) -> HandModel:
+    from idhand.assets import with_landmarks
+
+    return with_landmarks(model, torch.zeros(21, 3, dtype=torch.float64))
+
+
+def load(config: PipelineConfig | None = None) -> Pipeline:
+    """The embedded default: open hand, open nets, CPU; nothing is downloaded."""
+    return (config or PipelineConfig()).build()
+
+
+def calibrate(
+    pipe: Pipeline,
+    images: Iterable[Rgb],
+    K: Intrinsics | Sequence[Intrinsics | None] | None = None,
+    dist: Distortion | None = None,
+    hand_length_mm: float | None = None,
+    hand_length_sigma_mm: float = 2.0,
+    is_right: bool | None = None,
+    progress: Callable[..., Iterable[Any]] | None = None,
+) -> Identity:
+    """Estimate one person's hand shape from photos.
+
+    Args:
+        pipe: From `load()`.
+        images: uint8 (height, width, 3) each; of one person; left and right hands may be mixed.
+        K: Intrinsics for all images, one per image (None where unknown), or None.
+        dist: Distortion coefficients of all images.
+        hand_length_mm: Distal wrist crease to the tip of the middle finger, hand flat, by ruler.
+            Without it absolute size stays as uncertain as in the population.
+        hand_length_sigma_mm: Standard deviation of that reading.
+        is_right: Use only this side's hands.
+        progress: Wraps the images, e.g. `tqdm`.
+
+    Raises:
+        ValueError: If no photo shows a usable hand, or an argument is out of range.
+    """
+    _check_anchor(hand_length_mm, hand_length_sigma_mm)
+    config = pipe.config
+    detections: list[Detection | None] = []
+    cameras: list[tuple[Intrinsics, bool]] = []
+    reasons: list[str] = []
+    for index, rgb in enumerate(progress(images) if progress else images):
+        camera = pipe._intrinsics(rgb, _intrinsics_of(K, index))
+        hand, reason = _one_hand(pipe, rgb, is_right)
+        detections.append(hand)
+        cameras.append(camera)
+        reasons.append(reason)
+    used = [i for i, d in enumerate(detections) if d is not None]
+    if not used:
+        found = "; ".join(sorted(set(reasons))) or "no photos were given"
+        raise ValueError(f"no usable hand in {len(detections)} photos ({found}); add clearer photos")
+    hands = [d for d in detections if d is not None]
+    seen, world = observations(
+        hands, [cameras[i][0] for i in used], [dist] * len(used), config.calibration.objective
+    )
+    anchor = None
+    if hand_length_mm is not None:
+        anchor = Anchor(hand_length=hand_length_mm / 1e3, sigma=hand_length_sigma_mm / 1e3)
+    fused = calibrate_shape(pipe.model, seen, world, pipe.prior, anchor, config.calibration)
+    betas, covariance = fused.betas.numpy(), fused.covariance.numpy()
+    known = sum(not cameras[i][1] for i in used)
+    return Identity(
+        model=pipe.model.name,
+        betas=betas,
+        covariance=covariance,
+        measurements=measure(pipe.model, betas, covariance),
+        landmark_bias_m=fused.bias.numpy(),
+        photos=_photo_uses(reasons, used, fused),
+        K_known="all" if known == len(used) else "some" if known else "none",
+        sides=tuple(sorted({"right" if d.is_right else "left" for d in hands})),  # pyright: ignore
+        hand_length_mm=hand_length_mm,
+        hand_length_sigma_mm=None if hand_length_mm is None else hand_length_sigma_mm,
+    )
+
+
+def _check_anchor(length: float | None, sigma: float) -> None:
+    if length is not None and not 80 <= length <= 300:
+        raise ValueError(
+            f"hand_length_mm is {length}, but adult hands are 150 to 230 mm from the wrist crease "
+            "to the tip of the middle finger; give millimetres"
+        )
+    if not (math.isfinite(sigma) and sigma > 0):
+        raise ValueError(f"hand_length_sigma_mm must be positive, got {sigma}")
+
+
+def _intrinsics_of(
+    K: Intrinsics | Sequence[Intrinsics | None] | None, index: int
+) -> Intrinsics | None:
+    if K is None or isinstance(K, np.ndarray):
+        return K
+    if index >= len(K):
+        raise ValueError(f"K is a list of {len(K)}, but there are more images; give one per image")
+    return K[index]
+
+
+def _one_hand(pipe: Pipeline, rgb: Rgb, is_right: bool | None) -> tuple[Detection | None, str]:
+    hands = pipe.detector.detect(rgb, max_hands=2, views=pipe.config.calibration_views)
+    if is_right is not None:
+        hands = [h for h in hands if h.is_right == is_right]
+    if not hands:
+        return None, "no hand found"
+    best = max(hands, key=lambda h: h.score * hand_size_px(h))
+    if best.score < pipe.config.min_presence:
+        return None, f"hand not sure (presence {best.score:.2f})"
+    return best, ""
+
+
+def _photo_uses(reasons: list[str], used: list[int], fused: Calibration) -> tuple[PhotoUse, ...]:
+    uses = [PhotoUse(weight=0.0, reason=reason) for reason in reasons]
+    for k, index in enumerate(used):
+        weight = float(fused.weights[k])
+        reason = ""
+        if weight < 0.7:
+            fit, odd = float(fused.fit[k]), float(fused.disagreement[k])
+            doubtful = f"doubtful pose (fits {fit:.1f} times worse than usual)"
+            other = f"another shape than the other photos ({odd:.1f} times the usual disagreement)"
+            reason = doubtful if fit > odd else other
+        uses[index] = PhotoUse(weight=weight, reason=reason)
+    return tuple(uses)

@@ -1,0 +1,13 @@
+"""Estimate + hand + 2D points + K → better estimate: second order, batched, landmark points only."""
+
+from idhand.refinement.evidence import hand_size_px as hand_size_px
+from idhand.refinement.evidence import observations as observations
+from idhand.refinement.objective import Objective as Objective
+from idhand.refinement.objective import ObjectiveConfig as ObjectiveConfig
+from idhand.refinement.objective import Observations as Observations
+from idhand.refinement.objective import State as State
+from idhand.refinement.solver import STATUS_NAMES as STATUS_NAMES
+from idhand.refinement.solver import RefinementConfig as RefinementConfig
+from idhand.refinement.solver import Solution as Solution
+from idhand.refinement.solver import solve as solve
+from idhand.refinement.start import closed_form_start as closed_form_start

@@ -1,0 +1,371 @@
+"""What a good pose is: the objective over landmark points, its residuals and their derivatives.
+
+All hands here are right hands (left ones are mirrored before). Batches are one-dimensional.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from idhand.geometry import left_jacobian, rotation_from_vector, skew
+from idhand.hand import KEYPOINT_PARENTS, HandModel
+
+NUM_LANDMARKS = 21
+BONE_START = torch.tensor(KEYPOINT_PARENTS[1:])
+BONE_END = torch.arange(1, NUM_LANDMARKS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """Noise of the evidence and strength of the priors."""
+
+    sigma_px: float = 0.02
+    """Deviation of a landmark, as a share of the hand's length in the image."""
+    sigma_direction: float = 0.12
+    """Deviation of a unit bone direction of the net's world points, per axis."""
+    robust_px: float = 3.0
+    """Residuals beyond this many sigmas count less and less (pseudo-Huber)."""
+    robust_direction: float = 2.0
+    """The same for directions."""
+    pose_weight: float = 1.0
+    """Strength of the pose prior; 1 takes its covariance at face value."""
+    limit_sigma: float = 0.05
+    """Softness of the joint limits in radians."""
+    evidence_scale: float = 1.0
+    """Weight of all evidence against the priors: below one where residuals are not independent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """What was seen of a batch of right hands."""
+
+    points_px: Float[Tensor, "batch 21 2"]
+    sigma_px: Float[Tensor, "batch 21"]
+    directions: Float[Tensor, "batch 20 3"]
+    """Unit bone directions in camera axes, parent keypoint to child."""
+    sigma_direction: Float[Tensor, "batch 20"]
+    K: Float[Tensor, "batch 3 3"]
+
+    def __getitem__(self, index: Int[Tensor, " chosen"] | Bool[Tensor, " batch"] | slice) -> "Observations":
+        """Some of the batch."""
+        return Observations(**{k: v[index] for k, v in vars(self).items()})
+
+    def to(self, dtype: torch.dtype) -> "Observations":
+        """The same in another floating-point type."""
+        return Observations(**{k: v.to(dtype) for k, v in vars(self).items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """The unknowns: a pose per hand, its shape, and how its landmarks sit on it."""
+
+    R: Float[Tensor, "batch 3 3"]
+    """Wrist to camera."""
+    wrist: Float[Tensor, "batch 3"]
+    """Wrist joint in the camera frame, metres."""
+    angles: Float[Tensor, "batch dofs"]
+    betas: Float[Tensor, "batch betas"]
+    bias: Float[Tensor, "batch 21 3"] | None = None
+    """This person's own displacement of the landmark points at rest, metres on a mean-sized hand."""
+
+    def __getitem__(self, index: Tensor | slice) -> "State":
+        """Some of the batch."""
+        items = vars(self).items()
+        return State(**{k: None if v is None else v[index] for k, v in items})
+
+    def where(self, keep: Bool[Tensor, " batch"], other: "State") -> "State":
+        """This state where `keep`, the other elsewhere."""
+
+        def pick(a: Tensor, b: Tensor) -> Tensor:
+            return torch.where(keep.reshape(-1, *[1] * (a.dim() - 1)), a, b)
+
+        values = vars(other)
+        return State(**{k: None if v is None else pick(v, values[k]) for k, v in vars(self).items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linearisation:
+    """Cost and its second-order model: cost(x + d) ≈ cost + gᵀd + ½ dᵀHd."""
+
+    cost: Float[Tensor, " batch"]
+    gradient: Float[Tensor, "batch unknowns"]
+    hessian: Float[Tensor, "batch unknowns unknowns"]
+
+
+def pseudo_huber(
+    squared: Float[Tensor, "..."], width: float
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """Robust cost of a squared residual, and the weight of its square (half the derivative)."""
+    root = (1 + squared / width**2).sqrt()
+    return width**2 * (root - 1), 0.5 / root
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """Cost of a state given a model's landmark points and priors.
+
+    The unknowns are ordered: wrist rotation 3 (applied from the left), wrist position 3, angles,
+    then betas and bias where they are free.
+    """
+
+    model: HandModel
+    config: ObjectiveConfig
+    shape_mean: Float[Tensor, " betas"]
+    shape_precision: Float[Tensor, "betas betas"]
+    """Inverse covariance of the betas."""
+    bias_precision: Float[Tensor, "63 63"] | None = None
+
+    @cached_property
+    def pose_precision(self) -> Float[Tensor, "dofs dofs"]:
+        """Inverse covariance of the angles, times the prior's weight."""
+        assert self.model.pose_space is not None
+        inverse = torch.linalg.inv(self.model.pose_space.covariance.double())
+        return (self.config.pose_weight * inverse).to(self.shape_mean.dtype)
+
+    @cached_property
+    def _growth(self) -> Float[Tensor, " betas"]:
+        """Relative change of the hand's length per beta."""
+        measures = self.model.measures
+        assert measures is not None
+        zero = torch.zeros_like(self.shape_mean)
+        at = measures.names.index("hand_length")
+        return measures.derivatives(zero)[at] / measures.lengths(zero)[at]
+
+    def relative_size(self, betas: Float[Tensor, "batch betas"]) -> Float[Tensor, " batch"]:
+        """Length of the hand over the mean hand's."""
+        return (1 + betas @ self._growth).clamp_min(0.3)
+
+    def shape_residual(
+        self, betas: Float[Tensor, "batch betas"]
+    ) -> tuple[Float[Tensor, "batch betas"], Float[Tensor, "batch betas betas"]]:
+        """Deviation from the population relative to the hand's size, and its derivative.
+
+        Proportions are what people's hands vary in, at any size: without the division, a smaller
+        hand would explain the same proportions by smaller betas, and since no image shows size,
+        every well-seen proportion would push the estimate towards small hands.
+        """
+        size = self.relative_size(betas)[:, None]
+        off = betas - self.shape_mean
+        eye = torch.eye(betas.shape[-1], dtype=betas.dtype)
+        slope = eye / size[..., None] - off[..., None] * self._growth / size[..., None].square()
+        return off / size, slope
+
+    @cached_property
+    def _moves(self) -> Bool[Tensor, "21 dofs"]:
+        """Which landmark each angle moves: those on its joint and on the joints beyond."""
+        assert self.model.pose_space is not None
+        assert self.model.landmarks is not None
+        dof = self.model.pose_space.joint
+        point = self.model.landmarks.joint[:, None]
+        return ((point - 1) // 3 == (dof - 1) // 3) & (point >= dof) & (point > 0)
+
+    # ---------------------------------------------------------------- kinematics
+
+    def kinematics(
+        self, state: State
+    ) -> tuple[Tensor, Tensor, Tensor, Float[Tensor, "batch 21 3"]]:
+        """Joint orientations (batch, 16, 3, 3), positions, angle axes, and landmark points."""
+        model, space, marks = self.model, self.model.pose_space, self.model.landmarks
+        assert space is not None
+        assert marks is not None
+        vectors = space.vectors(state.angles).unflatten(1, (5, 3))
+        local = rotation_from_vector(vectors)
+        left = left_jacobian(vectors)
+        joints = model.joint_template + torch.einsum("jak,bk->bja", model.joint_basis, state.betas)
+        bones = joints[:, 1:] - joints[:, model.parents[1:]]
+        bones = bones.unflatten(1, (5, 3))
+        parent_R, parent_t = state.R[:, None], state.wrist[:, None]
+        R, t, parents = [], [], []
+        for k in range(3):
+            parent_t = parent_t + (parent_R @ bones[:, :, k, :, None])[..., 0]
+            parents.append((parent_R @ left[:, :, k]).expand(-1, 5, 3, 3))
+            parent_R = parent_R @ local[:, :, k]
+            R.append(parent_R)
+            t.append(parent_t)
+        R_all = torch.cat((state.R[:, None], torch.stack(R, 2).flatten(1, 2)), 1)
+        t_all = torch.cat((state.wrist[:, None], torch.stack(t, 2).flatten(1, 2)), 1)
+        turned = torch.stack(parents, 2).flatten(1, 2)[:, space.joint - 1]
+        axes = (turned @ space.axis[..., None])[..., 0]
+        rest = marks.template + torch.einsum("pak,bk->bpa", marks.shape_basis, state.betas)
+        local_points = rest - joints[:, marks.joint]
+        if state.bias is not None:
+            local_points = local_points + state.bias * self.relative_size(state.betas)[:, None, None]
+        points = t_all[:, marks.joint] + (R_all[:, marks.joint] @ local_points[..., None])[..., 0]
+        return R_all, t_all, axes, points
+
+    # ---------------------------------------------------------------- plain cost (the oracle)
+
+    def cost(self, state: State, seen: Observations) -> Float[Tensor, " batch"]:
+        """The objective, differentiable by autograd; the plain twin of `linearise`."""
+        *_, points = self.kinematics(state)
+        return self.cost_of_points(points, state, seen)
+
+    def cost_of_points(
+        self, points: Float[Tensor, "batch 21 3"], state: State, seen: Observations
+    ) -> Float[Tensor, " batch"]:
+        """The objective, given the landmark points that the state puts in the camera frame."""
+        c = self.config
+        uvw = points @ seen.K.mT
+        pixels = (uvw[..., :2] / uvw[..., 2:].clamp_min(1e-3) - seen.points_px) / seen.sigma_px[..., None]
+        bones = points[:, BONE_END] - points[:, BONE_START]
+        units = bones / bones.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+        turns = (units - seen.directions) / seen.sigma_direction[..., None]
+        data = pseudo_huber(pixels.square().sum(-1), c.robust_px)[0].sum(-1)
+        data = data + pseudo_huber(turns.square().sum(-1), c.robust_direction)[0].sum(-1)
+        return c.evidence_scale * data + self.prior_cost(state)
+
+    def prior_cost(self, state: State) -> Float[Tensor, " batch"]:
+        """The priors alone: pose, limits, shape, landmark bias."""
+        space = self.model.pose_space
+        assert space is not None
+        pose = state.angles - space.mean
+        shape = self.shape_residual(state.betas)[0]
+        over = self._overstep(state.angles) / self.config.limit_sigma
+        cost = 0.5 * ((pose @ self.pose_precision) * pose).sum(-1)
+        cost = cost + 0.5 * ((shape @ self.shape_precision) * shape).sum(-1)
+        cost = cost + 0.5 * over.square().sum(-1)
+        if state.bias is not None and self.bias_precision is not None:
+            bias = state.bias.flatten(1)
+            cost = cost + 0.5 * ((bias @ self.bias_precision) * bias).sum(-1)
+        return cost
+
+    def _overstep(self, angles: Float[Tensor, "batch dofs"]) -> Float[Tensor, "batch dofs"]:
+        """How far beyond its limit each angle is, signed, radians."""
+        space = self.model.pose_space
+        assert space is not None
+        return (angles - space.upper).clamp_min(0) + (angles - space.lower).clamp_max(0)
+
+    # ---------------------------------------------------------------- analytic derivatives
+
+    def point_jacobian(
+        self, state: State, *, shape: bool, bias: bool
+    ) -> tuple[Float[Tensor, "batch 21 3"], Float[Tensor, "batch 21 3 unknowns"]]:
+        """Landmark points in the camera frame and their derivative by the unknowns."""
+        marks, space = self.model.landmarks, self.model.pose_space
+        assert marks is not None
+        assert space is not None
+        R, t, axes, points = self.kinematics(state)
+        eye = torch.eye(3, dtype=points.dtype)
+        arms = points[:, :, None] - t[:, space.joint][:, None]
+        swing = torch.linalg.cross(axes[:, None].expand_as(arms), arms)
+        swing = swing * self._moves[..., None].to(points.dtype)
+        parts = [
+            -skew(points - state.wrist[:, None]),
+            eye.expand(*points.shape[:2], 3, 3),
+            swing.mT,
+        ]
+        if shape:
+            parts.append(self._shape_jacobian(R, state.bias))
+        if bias:
+            on_bone = R[:, marks.joint] * self.relative_size(state.betas)[:, None, None, None]
+            spread = torch.zeros(*on_bone.shape[:2], 3, 21, 3, dtype=points.dtype)
+            index = torch.arange(21)
+            spread[:, index, :, index] = on_bone.transpose(0, 1)
+            parts.append(spread.flatten(-2))
+        return points, torch.cat(parts, -1)
+
+    def _shape_jacobian(
+        self, R: Float[Tensor, "batch 16 3 3"], bias: Float[Tensor, "batch 21 3"] | None
+    ) -> Float[Tensor, "batch 21 3 betas"]:
+        marks, basis = self.model.landmarks, self.model.joint_basis
+        assert marks is not None
+        steps = basis[1:] - basis[list(self.model.parents[1:])]
+        moved = (R[:, self.model.parents[1:]] @ steps).unflatten(1, (5, 3)).cumsum(2)
+        base = torch.cat((torch.zeros_like(moved[:, 0, :1]), moved.flatten(1, 2)), 1)
+        own = marks.shape_basis - basis[marks.joint]
+        if bias is not None:
+            own = own + bias[..., None] * self._growth
+        return base[:, marks.joint] + R[:, marks.joint] @ own
+
+    def linearise(
+        self, state: State, seen: Observations, *, shape: bool, bias: bool = False
+    ) -> Linearisation:
+        """Cost, gradient and Gauss-Newton Hessian of each hand.
+
+        Args:
+            state: Where to linearise.
+            seen: The evidence.
+            shape: The betas are unknowns, not constants.
+            bias: The landmarks' displacements are unknowns too.
+        """
+        c = self.config
+        points, jacobian = self.point_jacobian(state, shape=shape, bias=bias)
+        r_px, J_px = reprojection(points, jacobian, seen)
+        r_dir, J_dir = bone_directions(points, jacobian, seen)
+        cost_px, weight_px = pseudo_huber(r_px.square().sum(-1), c.robust_px)
+        cost_dir, weight_dir = pseudo_huber(r_dir.square().sum(-1), c.robust_direction)
+        cost = c.evidence_scale * (cost_px.sum(-1) + cost_dir.sum(-1)) + self.prior_cost(state)
+        root_px = (2 * c.evidence_scale * weight_px).sqrt()[..., None]
+        root_dir = (2 * c.evidence_scale * weight_dir).sqrt()[..., None]
+        r = torch.cat(((root_px * r_px).flatten(1), (root_dir * r_dir).flatten(1)), 1)
+        J = torch.cat(
+            ((root_px[..., None] * J_px).flatten(1, 2), (root_dir[..., None] * J_dir).flatten(1, 2)), 1
+        )
+        gradient = (J.mT @ r[..., None])[..., 0]
+        hessian = J.mT @ J
+        self._add_priors(state, gradient, hessian, shape=shape, bias=bias)
+        return Linearisation(cost=cost, gradient=gradient, hessian=hessian)
+
+    def _add_priors(
+        self, state: State, gradient: Tensor, hessian: Tensor, *, shape: bool, bias: bool
+    ) -> None:
+        """Add the priors' derivatives in place."""
+        space = self.model.pose_space
+        assert space is not None
+        end = 6 + space.num_dofs
+        over = self._overstep(state.angles)
+        stiff = self.config.limit_sigma**-2
+        gradient[:, 6:end] += (state.angles - space.mean) @ self.pose_precision + stiff * over
+        hessian[:, 6:end, 6:end] += self.pose_precision + torch.diag_embed(stiff * (over != 0))
+        if shape:
+            stop = end + state.betas.shape[-1]
+            off, slope = self.shape_residual(state.betas)
+            weighted = slope.mT @ self.shape_precision
+            gradient[:, end:stop] += (weighted @ off[..., None])[..., 0]
+            hessian[:, end:stop, end:stop] += weighted @ slope
+            end = stop
+        if bias:
+            assert state.bias is not None
+            assert self.bias_precision is not None
+            gradient[:, end:] += state.bias.flatten(1) @ self.bias_precision
+            hessian[:, end:, end:] += self.bias_precision
+
+    def moved(self, state: State, step: Float[Tensor, "batch unknowns"]) -> State:
+        """The state after a step of the unknowns."""
+        dofs, betas = state.angles.shape[-1], state.betas.shape[-1]
+        new = replace(
+            state,
+            R=rotation_from_vector(step[:, :3]) @ state.R,
+            wrist=state.wrist + step[:, 3:6],
+            angles=state.angles + step[:, 6 : 6 + dofs],
+        )
+        rest = step[:, 6 + dofs :]
+        if rest.shape[-1] >= betas:
+            new = replace(new, betas=state.betas + rest[:, :betas])
+        if rest.shape[-1] > betas and state.bias is not None:
+            new = replace(new, bias=state.bias + rest[:, betas:].unflatten(-1, (-1, 3)))
+        return new
+
+
+def reprojection(points: Tensor, jacobian: Tensor, seen: Observations) -> tuple[Tensor, Tensor]:
+    """Pixel residuals in sigmas (batch, 21, 2) and their derivative."""
+    uvw = points @ seen.K.mT
+    depth = uvw[..., 2:].clamp_min(1e-3)
+    pixels = uvw[..., :2] / depth
+    slope = (seen.K[:, None, :2] - pixels[..., None] * seen.K[:, None, 2:]) / depth[..., None]
+    scale = 1 / seen.sigma_px[..., None]
+    return (pixels - seen.points_px) * scale, (slope * scale[..., None]) @ jacobian
+
+
+def bone_directions(points: Tensor, jacobian: Tensor, seen: Observations) -> tuple[Tensor, Tensor]:
+    """Residuals of unit bone directions in sigmas (batch, 20, 3) and their derivative."""
+    bones = points[:, BONE_END] - points[:, BONE_START]
+    length = bones.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    units = bones / length
+    scale = 1 / seen.sigma_direction[..., None]
+    across = torch.eye(3, dtype=points.dtype) - units[..., None] * units[..., None, :]
+    moved = jacobian[:, BONE_END] - jacobian[:, BONE_START]
+    return (units - seen.directions) * scale, (across * (scale / length)[..., None]) @ moved

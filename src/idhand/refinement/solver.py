@@ -1,0 +1,215 @@
+"""Levenberg–Marquardt over batches of hands, and the ECCV 2022 paper's Adam schedule beside it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from idhand.geometry import rotation_from_vector
+from idhand.refinement.objective import Linearisation, Objective, ObjectiveConfig, Observations, State
+
+CONVERGED, MAX_ITERATIONS, DIVERGED = 0, 1, 2
+STATUS_NAMES = ("converged", "max_iterations", "diverged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinementConfig:
+    """How to fit one pose per image."""
+
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    method: Literal["levenberg_marquardt", "adam"] = "levenberg_marquardt"
+    """"adam" is the schedule of Kong et al., ECCV 2022: position alone, then position and pose."""
+    max_iterations: int = 25
+    """Of Levenberg–Marquardt."""
+    tolerance: float = 1e-4
+    """Converged once a step promises less than this share of the cost."""
+    adam_steps: tuple[int, int] = (200, 100)
+    """Steps for the position alone, then for position and pose."""
+    adam_rates: tuple[float, float] = (1e-2, 1e-3)
+    """Learning rates of the two stages."""
+    adam_points: Literal["landmarks", "mesh"] = "landmarks"
+    """Evaluate only the landmark points, or the full mesh at each step as the authors do."""
+
+    def __post_init__(self) -> None:
+        if self.max_iterations < 1:
+            raise ValueError(f"max_iterations must be at least 1, got {self.max_iterations}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """Where the solver stopped."""
+
+    state: State
+    cost: Float[Tensor, " batch"]
+    status: Int[Tensor, " batch"]
+    """Index into `STATUS_NAMES`."""
+    iterations: int
+    hessian: Float[Tensor, "batch unknowns unknowns"]
+    """At the solution: its inverse is the posterior covariance (Laplace approximation)."""
+
+
+def solve(
+    objective: Objective,
+    seen: Observations,
+    start: State,
+    config: RefinementConfig,
+    *,
+    shape: bool,
+) -> Solution:
+    """Minimise the objective for every hand of a batch by itself.
+
+    Args:
+        objective: The cost.
+        seen: Evidence of each hand.
+        start: See `closed_form_start`.
+        config: Method and its settings.
+        shape: Estimate the betas under their prior; otherwise they stay as they are.
+    """
+    if config.method == "adam":
+        return _adam(objective, seen, start, config, shape=shape)
+    return _levenberg_marquardt(objective, seen, start, config, shape=shape)
+
+
+def _levenberg_marquardt(
+    objective: Objective, seen: Observations, state: State, config: RefinementConfig, *, shape: bool
+) -> Solution:
+    """Marquardt's scaled damping, each hand with its own; finished hands leave the batch.
+
+    Source: Madsen, Nielsen, Tingleff, "Methods for non-linear least squares problems", 2004, 3.2.
+    """
+    n = len(state.R)
+    dtype = state.R.dtype
+    best = objective.linearise(state, seen, shape=shape)
+    final_state, final = state, best
+    status = torch.full((n,), MAX_ITERATIONS)
+    active = torch.arange(n)
+    damping = torch.full((n,), 1e-3, dtype=dtype)
+    iterations = 0
+    for iterations in range(1, config.max_iterations + 1):
+        step, promised = damped_step(best, damping)
+        trial_state = objective.moved(state, step)
+        trial = objective.linearise(trial_state, seen, shape=shape)
+        gain = best.cost - trial.cost
+        better = gain > 0
+        state = trial_state.where(better, state)
+        best = _select(better, trial, best)
+        damping = torch.where(better, (damping / 5).clamp_min(1e-7), (damping * 8).clamp_max(1e8))
+        small = promised < config.tolerance * (best.cost.abs() + 1e-3)
+        done = (better & (gain < config.tolerance * (best.cost.abs() + 1e-3))) | small
+        done = done | (damping > 1e7)
+        if iterations == config.max_iterations or bool(done.any()):
+            final_state = _scatter_state(final_state, active, state)
+            final = _scatter(final, active, best)
+            status[active[done]] = CONVERGED
+            keep = ~done
+            active, state, best = active[keep], state[keep], _take(best, keep)
+            seen, damping = seen[keep], damping[keep]
+            if len(active) == 0:
+                break
+    status[~torch.isfinite(final.cost)] = DIVERGED
+    return Solution(
+        state=final_state, cost=final.cost, status=status, iterations=iterations, hessian=final.hessian
+    )
+
+
+def damped_step(
+    model: Linearisation, damping: Float[Tensor, " batch"]
+) -> tuple[Float[Tensor, "batch unknowns"], Float[Tensor, " batch"]]:
+    """The Levenberg–Marquardt step and the decrease of cost that the quadratic model promises."""
+    diagonal = model.hessian.diagonal(dim1=-2, dim2=-1)
+    H = model.hessian + torch.diag_embed(damping[:, None] * diagonal)
+    factor, info = torch.linalg.cholesky_ex(H)
+    if bool(info.any()):
+        floor = diagonal.mean(-1, keepdim=True).clamp_min(1e-6)
+        factor, _ = torch.linalg.cholesky_ex(H + torch.diag_embed(floor.expand_as(diagonal)))
+    step = -torch.cholesky_solve(model.gradient[..., None], factor)[..., 0]
+    promised = -0.5 * (step * model.gradient).sum(-1) + 0.5 * (
+        damping[:, None] * diagonal * step.square()
+    ).sum(-1)
+    return step, promised
+
+
+def _select(keep: Tensor, a: Linearisation, b: Linearisation) -> Linearisation:
+    return Linearisation(
+        cost=torch.where(keep, a.cost, b.cost),
+        gradient=torch.where(keep[:, None], a.gradient, b.gradient),
+        hessian=torch.where(keep[:, None, None], a.hessian, b.hessian),
+    )
+
+
+def _take(x: Linearisation, keep: Tensor) -> Linearisation:
+    return Linearisation(cost=x.cost[keep], gradient=x.gradient[keep], hessian=x.hessian[keep])
+
+
+def _scatter(whole: Linearisation, index: Tensor, part: Linearisation) -> Linearisation:
+    items = vars(whole).items()
+    return Linearisation(**{k: v.index_copy(0, index, vars(part)[k]) for k, v in items})
+
+
+def _scatter_state(whole: State, index: Tensor, part: State) -> State:
+    values = vars(part)
+    return State(
+        **{
+            k: None if v is None else v.index_copy(0, index, values[k])
+            for k, v in vars(whole).items()
+        }
+    )
+
+
+def _adam(
+    objective: Objective, seen: Observations, start: State, config: RefinementConfig, *, shape: bool
+) -> Solution:
+    """The published schedule on our objective; docs/method.md lists how it differs from theirs."""
+    wrist = start.wrist.clone().requires_grad_(True)
+    turn = torch.zeros_like(start.wrist).requires_grad_(True)
+    angles = start.angles.clone().requires_grad_(True)
+    betas = start.betas.clone().requires_grad_(shape)
+
+    def state() -> State:
+        R = rotation_from_vector(turn) @ start.R
+        return State(R=R, wrist=wrist, angles=angles, betas=betas)
+
+    def cost() -> Tensor:
+        now = state()
+        if config.adam_points == "landmarks":
+            return objective.cost(now, seen)
+        return objective.cost_of_points(_points_through_mesh(objective, now), now, seen)
+
+    pose = [wrist, turn, angles, *([betas] if shape else [])]
+    stages = zip(([wrist], pose), config.adam_steps, config.adam_rates, strict=True)
+    for unknowns, steps, rate in stages:
+        optimiser = torch.optim.Adam(unknowns, lr=rate)
+        for _ in range(steps):
+            optimiser.zero_grad()
+            cost().sum().backward()
+            optimiser.step()
+    with torch.no_grad():
+        now = state()
+        end = State(R=now.R, wrist=wrist.detach(), angles=angles.detach(), betas=betas.detach())
+        final = objective.linearise(end, seen, shape=shape)
+    status = torch.full((len(wrist),), MAX_ITERATIONS)
+    status[~torch.isfinite(final.cost)] = DIVERGED
+    return Solution(
+        state=end,
+        cost=final.cost,
+        status=status,
+        iterations=sum(config.adam_steps),
+        hessian=final.hessian,
+    )
+
+
+def _points_through_mesh(objective: Objective, state: State) -> Float[Tensor, "batch 21 3"]:
+    """The same landmark points, after skinning every vertex as a mesh-based optimiser does."""
+    model, space, marks = objective.model, objective.model.pose_space, objective.model.landmarks
+    assert space is not None
+    assert marks is not None
+    hand = model.with_shape(state.betas)
+    rotations = torch.cat((state.R[:, None], space.rotations(state.angles)), 1)
+    posed = hand.posed(rotations, state.wrist)
+    R, _ = hand.chain(rotations, state.wrist)
+    rest = marks.template + torch.einsum("pak,bk->bpa", marks.shape_basis, state.betas)
+    offsets = (R[:, marks.joint] @ (rest - hand.rest_joints[:, marks.joint])[..., None])[..., 0]
+    # The mesh takes part in the gradient with weight zero: its cost is what is being compared.
+    return posed.joints[:, marks.joint] + offsets + 0.0 * posed.verts.sum((1, 2))[:, None, None]

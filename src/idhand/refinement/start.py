@@ -1,0 +1,86 @@
+"""Closed-form starts: palm alignment, joint angles from bone directions, translation."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from idhand.geometry import back_project, procrustes, rotation_from_vector
+from idhand.refinement.objective import Objective, Observations, State
+
+PALM = (0, 5, 9, 13, 17)
+"""Landmarks that move as one rigid body."""
+
+
+def closed_form_start(
+    objective: Objective,
+    seen: Observations,
+    world: Float[Tensor, "batch 21 3"],
+    betas: Float[Tensor, "batch betas"],
+) -> State:
+    """A state near the answer, without iterating.
+
+    The wrist's rotation aligns the palm with the net's world points; each joint then turns its
+    bone towards the seen direction, as far as its axes and limits allow; the position is the
+    least-squares solution of the projection, which is linear in it.
+    """
+    model, space, marks = objective.model, objective.model.pose_space, objective.model.landmarks
+    assert space is not None
+    assert marks is not None
+    rest = marks.template + torch.einsum("pak,bk->bpa", marks.shape_basis, betas)
+    _, R, _ = procrustes(rest[:, PALM], world[:, PALM])
+    angles = _angles_from_directions(objective, seen, rest, R)
+    state = State(R=R, wrist=torch.zeros_like(R[..., 0]), angles=angles, betas=betas)
+    *_, points = objective.kinematics(state)
+    return State(R=R, wrist=translation(points, seen), angles=angles, betas=betas)
+
+
+def _angles_from_directions(
+    objective: Objective, seen: Observations, rest: Tensor, R: Tensor
+) -> Float[Tensor, "batch dofs"]:
+    space = objective.model.pose_space
+    assert space is not None
+    bones = rest.unflatten(1, (-1,)) if rest.dim() == 2 else rest
+    ends = torch.tensor([[2 + 4 * f + k for k in range(3)] for f in range(5)])
+    bones = bones[:, ends] - bones[:, ends - 1]
+    bones = bones / bones.norm(dim=-1, keepdim=True)
+    wanted = seen.directions[:, ends - 1]
+    angles = space.mean.expand(len(R), -1).clone()
+    parent = R[:, None].expand(-1, 5, 3, 3)
+    for k in range(3):
+        target = (parent.mT @ wanted[:, :, k, :, None])[..., 0]
+        turn = _shortest_turn(bones[:, :, k], target)
+        vectors = torch.zeros_like(turn)
+        for f in range(5):
+            dofs = (space.joint == 1 + 3 * f + k).nonzero()[:, 0]
+            values = turn[:, f] @ space.axis[dofs].T
+            values = values.clamp(space.lower[dofs], space.upper[dofs])
+            angles[:, dofs] = values
+            vectors[:, f] = values @ space.axis[dofs]
+        parent = parent @ rotation_from_vector(vectors)
+    return angles
+
+
+def _shortest_turn(start: Tensor, end: Tensor) -> Tensor:
+    """Rotation vector of the smallest rotation from one unit vector to another."""
+    axis = torch.linalg.cross(start, end)
+    sine = axis.norm(dim=-1, keepdim=True)
+    angle = torch.atan2(sine, (start * end).sum(-1, keepdim=True))
+    return axis * angle / sine.clamp_min(1e-8)
+
+
+def translation(
+    points: Float[Tensor, "batch points 3"], seen: Observations
+) -> Float[Tensor, "batch 3"]:
+    """Shift that best projects the points onto the seen ones, by weighted linear least squares."""
+    xy = back_project(seen.points_px, seen.K)
+    n = len(points)
+    A = torch.zeros(n, points.shape[1], 2, 3, dtype=points.dtype)
+    A[..., 0, 0] = 1
+    A[..., 1, 1] = 1
+    A[..., 2] = -xy
+    b = xy * points[..., 2:] - points[..., :2]
+    weight = (1 / seen.sigma_px)[..., None]
+    A, b = (weight[..., None] * A).flatten(1, 2), (weight * b).flatten(1)
+    ridge = 1e-9 * torch.eye(3, dtype=points.dtype) * (A.square().sum((1, 2)))[:, None, None]
+    t = torch.linalg.solve(A.mT @ A + ridge, (A.mT @ b[..., None])[..., 0])
+    return torch.cat((t[:, :2], t[:, 2:].clamp_min(0.05)), -1)
