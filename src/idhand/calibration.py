@@ -34,8 +34,10 @@ class CalibrationConfig:
     """Converged once the cost falls by less than this share."""
     reweightings: int = 4
     """Rounds of weighing the photos by how well they agree."""
-    disagreement: float = 3.0
+    disagreement: float = 2.0
     """A photo counts half once forcing the common shape on it costs this many times the usual."""
+    usual_cost: float = 2.0
+    """Least cost that counts as usual: a shape of one's own always fits a little better."""
     poor_fit: float = 3.0
     """A pose is doubtful once its own best fit costs this many times the median photo's."""
     drop_below: float = 0.15
@@ -67,11 +69,15 @@ class Calibration:
     betas: Float[Tensor, " betas"]
     covariance: Float[Tensor, "betas betas"]
     bias: Float[Tensor, "21 3"]
+    """Of the landmark points on a mean-sized hand at rest, metres."""
+    bias_covariance: Float[Tensor, "63 63"]
     weights: Float[Tensor, " photos"]
     disagreement: Float[Tensor, " photos"]
     """Cost of the common shape over the photo's own, in units of the usual."""
     fit: Float[Tensor, " photos"]
     """Cost of the photo's own best fit over the median photo's."""
+    fit_cost: Float[Tensor, " photos"]
+    """Cost of each photo under the common shape, without the shared priors."""
     states: State
     iterations: int
 
@@ -117,24 +123,28 @@ def calibrate_shape(
         states, steps = problem.solve(states, seen, weights)
         iterations += steps
         excess = (_photo_cost(objective, states, seen) - own_cost).clamp_min(0)
-        usual = _weighted_median(excess, weights).clamp_min(0.5 * model.num_betas)
+        usual = _weighted_median(excess, weights).clamp_min(config.usual_cost)
         disagreement = excess / usual
         new = _falloff(fit / config.poor_fit) * _falloff(disagreement / config.disagreement)
         new = torch.where(new < config.drop_below, torch.zeros_like(new), new)
         if not bool((new > 0).any()):
             break
-        if float((new - weights).abs().max()) < 0.02:
-            break
+        settled = float((new - weights).abs().max()) < 0.02
         weights = new
+        if settled:
+            break
     covariance = problem.covariance(states, seen, weights)
+    n = model.num_betas
     assert states.bias is not None
     return Calibration(
         betas=states.betas[0],
-        covariance=covariance,
+        covariance=covariance[:n, :n],
         bias=states.bias[0],
+        bias_covariance=covariance[n:, n:],
         weights=weights,
         disagreement=disagreement,
         fit=fit,
+        fit_cost=_photo_cost(objective, states, seen),
         states=states,
         iterations=iterations,
     )
@@ -183,7 +193,6 @@ class _Problem:
 
     def solve(self, states: State, seen: Observations, weights: Tensor) -> tuple[State, int]:
         """Levenberg–Marquardt on all photos at once; the poses of unused photos follow too."""
-        weights = weights.clamp_min(1e-6)
         damping = 1e-4
         cost, parts, shared = self._linearise(states, seen, weights)
         for iteration in range(1, self.config.max_iterations + 1):
@@ -203,15 +212,15 @@ class _Problem:
         return states, self.config.max_iterations
 
     def covariance(self, states: State, seen: Observations, weights: Tensor) -> Tensor:
-        """Marginal posterior covariance of the betas (Laplace approximation)."""
+        """Posterior covariance of betas and bias, poses marginalised (Laplace approximation)."""
         _, parts, shared = self._linearise(states, seen, weights)
         H, _ = self._reduced(parts, shared, 0.0)
-        n = states.betas.shape[-1]
-        return torch.linalg.inv(H)[:n, :n]
+        return torch.linalg.inv(H)
 
     def _linearise(self, states: State, seen: Observations, weights: Tensor):
         photos = _unshared(self.objective).linearise(states, seen, shape=True, bias=True)
         pose = 6 + states.angles.shape[-1]
+        weights = weights.clamp_min(1e-6)
         g, H = photos.gradient * weights[:, None], photos.hessian * weights[:, None, None]
         shared_g, shared_H, shared_cost = self._shared_terms(states)
         parts = (g[:, :pose], H[:, :pose, :pose], H[:, :pose, pose:])

@@ -10,6 +10,12 @@ from jaxtyping import Float
 from idhand.records import Detection
 from idhand.refinement.objective import BONE_END, BONE_START, ObjectiveConfig, Observations
 
+IMAGE_DEPTH_WEIGHT = 1.5
+"""Weight of the bone directions of image landmarks with relative depth, against the world points'.
+
+The net says the third dimension twice and the two errors differ: on the stereo clip the fit's
+aligned error falls from 13.0 (world points) or 12.4 (image landmarks) to 10.3 mm (both)."""
+
 MEAN_HAND_LENGTH_M = 0.187
 """Hand length of the average adult, ANSUR II, men and women in equal parts."""
 
@@ -39,6 +45,11 @@ def undistorted(
     return cv2.undistortPoints(points_px[:, None].astype(np.float64), K, dist, P=K)[:, 0]
 
 
+def unit_bones(points: Float[torch.Tensor, "batch 21 3"]) -> Float[torch.Tensor, "batch 20 3"]:
+    """Unit directions from each keypoint's parent to it."""
+    return torch.nn.functional.normalize(points[:, BONE_END] - points[:, BONE_START], dim=-1)
+
+
 def observations(
     detections: Sequence[Detection],
     Ks: Sequence[Float[np.ndarray, "3 3"]],
@@ -53,24 +64,25 @@ def observations(
         dists: Lens distortion of each image, or None.
         config: Noise levels.
     """
-    points, worlds, cameras, sigmas = [], [], [], []
+    points, worlds, images, cameras, sigmas = [], [], [], [], []
     for d, K, dist in zip(detections, Ks, dists, strict=True):
         pixels = undistorted(d.landmarks_px, K, dist)
         flip = np.ones(3) if d.is_right else FLIP
         points.append(pixels * flip[:2])
         worlds.append(d.landmarks_world * flip)
+        images.append(np.concatenate((d.landmarks_px, d.landmarks_z_px[:, None]), 1) * flip)
         cameras.append(K if d.is_right else mirrored_intrinsics(K))
         certainty = np.clip(d.confidence, 0.05, 1.0)
         sigmas.append(config.sigma_px * hand_size_px(d) / np.sqrt(certainty))
     world = torch.from_numpy(np.stack(worlds).astype(np.float64))
-    bones = world[:, BONE_END] - world[:, BONE_START]
+    image = torch.from_numpy(np.stack(images).astype(np.float64))
+    directions = unit_bones(world) + IMAGE_DEPTH_WEIGHT * unit_bones(image)
     sigma = torch.from_numpy(np.stack(sigmas))
-    certainty = (config.sigma_px / sigma * sigma.amin(-1, keepdim=True) / config.sigma_px)[:, 1:]
     seen = Observations(
         points_px=torch.from_numpy(np.stack(points)),
         sigma_px=sigma,
-        directions=bones / bones.norm(dim=-1, keepdim=True).clamp_min(1e-9),
-        sigma_direction=config.sigma_direction / certainty,
+        directions=torch.nn.functional.normalize(directions, dim=-1),
+        sigma_direction=torch.full((len(world), 20), config.sigma_direction, dtype=world.dtype),
         K=torch.from_numpy(np.stack(cameras).astype(np.float64)),
     )
     return seen, world

@@ -24,14 +24,14 @@ class ObjectiveConfig:
 
     sigma_px: float = 0.02
     """Deviation of a landmark, as a share of the hand's length in the image."""
-    sigma_direction: float = 0.12
+    sigma_direction: float = 0.22
     """Deviation of a unit bone direction of the net's world points, per axis."""
     robust_px: float = 3.0
-    """Residuals beyond this many sigmas count less and less (pseudo-Huber)."""
+    """Residuals beyond this many sigmas count less and less (Cauchy)."""
     robust_direction: float = 2.0
     """The same for directions."""
-    pose_weight: float = 1.0
-    """Strength of the pose prior; 1 takes its covariance at face value."""
+    pose_weight: float = 2.0
+    """Strength of the pose prior; above 1, since a landmark's errors are not independent."""
     limit_sigma: float = 0.05
     """Softness of the joint limits in radians."""
     evidence_scale: float = 1.0
@@ -95,12 +95,12 @@ class Linearisation:
     hessian: Float[Tensor, "batch unknowns unknowns"]
 
 
-def pseudo_huber(
+def cauchy(
     squared: Float[Tensor, "..."], width: float
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
     """Robust cost of a squared residual, and the weight of its square (half the derivative)."""
-    root = (1 + squared / width**2).sqrt()
-    return width**2 * (root - 1), 0.5 / root
+    ratio = squared / width**2
+    return 0.5 * width**2 * torch.log1p(ratio), 0.5 / (1 + ratio)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +213,8 @@ class Objective:
         bones = points[:, BONE_END] - points[:, BONE_START]
         units = bones / bones.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         turns = (units - seen.directions) / seen.sigma_direction[..., None]
-        data = pseudo_huber(pixels.square().sum(-1), c.robust_px)[0].sum(-1)
-        data = data + pseudo_huber(turns.square().sum(-1), c.robust_direction)[0].sum(-1)
+        data = cauchy(pixels.square().sum(-1), c.robust_px)[0].sum(-1)
+        data = data + cauchy(turns.square().sum(-1), c.robust_direction)[0].sum(-1)
         return c.evidence_scale * data + self.prior_cost(state)
 
     def prior_cost(self, state: State) -> Float[Tensor, " batch"]:
@@ -295,8 +295,8 @@ class Objective:
         points, jacobian = self.point_jacobian(state, shape=shape, bias=bias)
         r_px, J_px = reprojection(points, jacobian, seen)
         r_dir, J_dir = bone_directions(points, jacobian, seen)
-        cost_px, weight_px = pseudo_huber(r_px.square().sum(-1), c.robust_px)
-        cost_dir, weight_dir = pseudo_huber(r_dir.square().sum(-1), c.robust_direction)
+        cost_px, weight_px = cauchy(r_px.square().sum(-1), c.robust_px)
+        cost_dir, weight_dir = cauchy(r_dir.square().sum(-1), c.robust_direction)
         cost = c.evidence_scale * (cost_px.sum(-1) + cost_dir.sum(-1)) + self.prior_cost(state)
         root_px = (2 * c.evidence_scale * weight_px).sqrt()[..., None]
         root_dir = (2 * c.evidence_scale * weight_dir).sqrt()[..., None]

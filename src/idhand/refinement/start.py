@@ -71,16 +71,16 @@ def _shortest_turn(start: Tensor, end: Tensor) -> Tensor:
 def translation(
     points: Float[Tensor, "batch points 3"], seen: Observations
 ) -> Float[Tensor, "batch 3"]:
-    """Shift that best projects the points onto the seen ones, by weighted linear least squares."""
+    """Shift that brings the points onto the seen ones under weak perspective, weighted.
+
+    Depth is the ratio of the two spreads (the reduced-major-axis least-squares line), not the
+    solution linear in the shift: that one shrinks the depth as soon as the pose is a little wrong.
+    """
     xy = back_project(seen.points_px, seen.K)
-    n = len(points)
-    A = torch.zeros(n, points.shape[1], 2, 3, dtype=points.dtype)
-    A[..., 0, 0] = 1
-    A[..., 1, 1] = 1
-    A[..., 2] = -xy
-    b = xy * points[..., 2:] - points[..., :2]
-    weight = (1 / seen.sigma_px)[..., None]
-    A, b = (weight[..., None] * A).flatten(1, 2), (weight * b).flatten(1)
-    ridge = 1e-9 * torch.eye(3, dtype=points.dtype) * (A.square().sum((1, 2)))[:, None, None]
-    t = torch.linalg.solve(A.mT @ A + ridge, (A.mT @ b[..., None])[..., 0])
-    return torch.cat((t[:, :2], t[:, 2:].clamp_min(0.05)), -1)
+    weight = seen.sigma_px.square().reciprocal()[..., None]
+    weight = weight / weight.sum(1, keepdim=True)
+    mean_xy, mean = (weight * xy).sum(1), (weight * points).sum(1)
+    off_xy, off = xy - mean_xy[:, None], points - mean[:, None]
+    seen_spread = (weight * off_xy.square()).sum((1, 2)).clamp_min(1e-12)
+    depth = ((weight * off[..., :2].square()).sum((1, 2)) / seen_spread).sqrt().clamp_min(0.05)
+    return torch.cat((mean_xy * depth[:, None] - mean[:, :2], (depth - mean[:, 2])[:, None]), -1)

@@ -1,0 +1,150 @@
+import torch
+from torch import Tensor
+
+from idhand.assets import open_hand, shape_prior
+from idhand.assets.models import landmark_bias_covariance
+from idhand.calibration import Anchor, Calibration, ShapePrior, calibrate_shape
+from idhand.geometry import project, rotation_from_vector
+from idhand.refinement import ObjectiveConfig, Observations, State
+from idhand.refinement.objective import BONE_END, BONE_START, Objective
+
+K = torch.tensor([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]], dtype=torch.float64)
+ZERO_BIAS = torch.zeros(21, 3, dtype=torch.float64)
+
+
+def draw(rng: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+
+def prior() -> ShapePrior:
+    mean, covariance = shape_prior()
+    return ShapePrior(mean=mean, covariance=covariance, bias_covariance=landmark_bias_covariance())
+
+
+def photos(
+    rng: torch.Generator, n: int, betas: Tensor, bias: Tensor
+) -> tuple[Observations, Tensor]:
+    """One person's hand in n poses, marked with noise, and with the person's own bias."""
+    config = ObjectiveConfig()
+    o = Objective(
+        model=open_hand(), config=config, shape_mean=torch.zeros(16).double(), shape_precision=torch.eye(16).double()
+    )
+    space = o.model.pose_space
+    assert space is not None
+    angles = space.mean + 0.7 * draw(rng, n, 26) @ torch.linalg.cholesky(space.covariance).T
+    state = State(
+        R=rotation_from_vector(draw(rng, n, 3)),
+        wrist=torch.tensor([0.02, 0.03, 0.5]) + 0.04 * draw(rng, n, 3),
+        angles=angles.clamp(space.lower, space.upper),
+        betas=betas.expand(n, -1),
+        bias=bias.expand(n, -1, -1),
+    )
+    *_, points = o.kinematics(state)
+    sigma = (config.sigma_px * 600 / state.wrist[:, 2] * 0.187)[:, None].expand(n, 21)
+    unit = torch.nn.functional.normalize
+    bones = unit(points[:, BONE_END] - points[:, BONE_START], dim=-1)
+    seen = Observations(
+        points_px=project(points, K) + sigma[..., None] * draw(rng, n, 21, 2),
+        sigma_px=sigma,
+        directions=unit(bones + config.sigma_direction * draw(rng, n, 20, 3), dim=-1),
+        sigma_direction=torch.full((n, 20), config.sigma_direction, dtype=torch.float64),
+        K=K.expand(n, 3, 3),
+    )
+    return seen, points
+
+
+def hand_length(result: Calibration) -> tuple[float, float]:
+    """Estimate and standard deviation, mm."""
+    measures = open_hand().measures
+    assert measures is not None
+    D = measures.derivatives(result.betas)[0]
+    deviation = float((D @ result.covariance @ D).sqrt())
+    return 1e3 * float(measures.lengths(result.betas)[0]), 1e3 * deviation
+
+
+def test_intervals_cover_the_truth_with_landmark_biases_that_do_not_average_out() -> None:
+    rng = torch.Generator().manual_seed(0)
+    spread = torch.linalg.cholesky(prior().bias_covariance)
+    white = []
+    for _ in range(12):
+        betas = draw(rng, 16)
+        bias = (spread @ draw(rng, 63)).view(21, 3)
+        seen, points = photos(rng, 12, betas, bias)
+        result = calibrate_shape(open_hand(), seen, points, prior())
+        factor = torch.linalg.cholesky(result.covariance)
+        off = (result.betas - betas)[:, None]
+        white.append(torch.linalg.solve_triangular(factor, off, upper=False)[:, 0])
+    z = torch.stack(white)
+    assert 0.8 < float(z.std()) < 1.25
+    assert 0.88 < float((z.abs() < 1.96).double().mean()) <= 1.0
+
+
+def test_many_photos_do_not_talk_the_size_prior_away() -> None:
+    rng = torch.Generator().manual_seed(1)
+    betas = torch.zeros(16).double()
+    betas[0] = 1.5
+    population_mm = 11.8
+    for n in (4, 40):
+        seen, points = photos(rng, n, betas, ZERO_BIAS)
+        _, deviation = hand_length(calibrate_shape(open_hand(), seen, points, prior()))
+        assert deviation > 0.8 * population_mm, "size cannot be seen, so its spread stays"
+
+
+def test_noise_pulls_the_size_to_neither_side() -> None:
+    """Well-seen proportions must not push towards small hands (see Objective.shape_residual)."""
+    rng = torch.Generator().manual_seed(2)
+    spread = torch.linalg.cholesky(prior().bias_covariance)
+    off = []
+    for _ in range(10):
+        betas = draw(rng, 16)
+        betas[:4] = 0
+        seen, points = photos(rng, 10, betas, (spread @ draw(rng, 63)).view(21, 3))
+        off.append(hand_length(calibrate_shape(open_hand(), seen, points, prior()))[0] - 187.2)
+    assert abs(sum(off) / len(off)) < 4.0
+
+
+def test_a_ruler_fixes_the_size_but_not_the_proportions() -> None:
+    rng = torch.Generator().manual_seed(3)
+    betas = 0.8 * draw(rng, 16)
+    betas[0] = -1.5
+    seen, points = photos(rng, 8, betas, ZERO_BIAS)
+    measures = open_hand().measures
+    assert measures is not None
+    truth = float(measures.lengths(betas)[0])
+    free = calibrate_shape(open_hand(), seen, points, prior())
+    tied = calibrate_shape(open_hand(), seen, points, prior(), Anchor(hand_length=truth, sigma=0.002))
+    length, deviation = hand_length(tied)
+    assert abs(length - 1e3 * truth) < 3.0
+    assert deviation < 2.1
+    assert hand_length(free)[1] > 4 * deviation
+
+
+def test_a_photo_of_a_grossly_different_hand_loses_its_weight() -> None:
+    rng = torch.Generator().manual_seed(4)
+    own, points = photos(rng, 14, torch.zeros(16).double(), ZERO_BIAS)
+    odd_betas = torch.zeros(16).double()
+    odd_betas[1:7] = torch.tensor([4.0, -3, 3, 5, -5, 5]).double()
+    odd, odd_points = photos(rng, 1, odd_betas, ZERO_BIAS)
+    seen = Observations(**{k: torch.cat((v, vars(odd)[k])) for k, v in vars(own).items()})
+    result = calibrate_shape(open_hand(), seen, torch.cat((points, odd_points)), prior())
+    assert result.weights[:14].min() > 0.7
+    assert result.weights[14] < 0.3
+
+
+def test_a_failed_detection_is_dropped() -> None:
+    rng = torch.Generator().manual_seed(5)
+    seen, points = photos(rng, 8, torch.zeros(16).double(), ZERO_BIAS)
+    noise = 120 * draw(rng, 21, 2)
+    seen.points_px[3] = seen.points_px[3] + noise
+    result = calibrate_shape(open_hand(), seen, points, prior())
+    assert result.weights[3] == 0
+    assert result.weights[[0, 1, 2, 4, 5, 6, 7]].min() > 0.7
+
+
+def test_one_photo_and_the_same_answer_twice() -> None:
+    rng = torch.Generator().manual_seed(6)
+    seen, points = photos(rng, 1, torch.zeros(16).double(), ZERO_BIAS)
+    first = calibrate_shape(open_hand(), seen, points, prior())
+    second = calibrate_shape(open_hand(), seen, points, prior())
+    assert torch.equal(first.betas, second.betas)
+    assert torch.linalg.eigvalsh(first.covariance).min() > 0

@@ -1,0 +1,220 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+
+from idhand.assets import open_hand, shape_prior
+from idhand.geometry import rotation_from_vector
+from idhand.hand import KEYPOINT_NAMES, Hand, HandModel
+
+from .conftest import shared_file, toy_hand
+
+GOLDEN = "golden/mano_layer_golden.json"
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def rest(hand: Hand) -> Tensor:
+    return torch.eye(3, dtype=torch.float64).expand(*hand.betas.shape[:-1], 16, 3, 3)
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (3, 1)])
+def test_rest_pose_is_rest_shape(batch: tuple[int, ...]) -> None:
+    hand = toy_hand().with_shape(draw(1, *batch, 4))
+    still = torch.eye(3, dtype=torch.float64).expand(*batch, 16, 3, 3)
+    posed = hand.posed(still, hand.rest_joints[..., 0, :])
+    assert_close(posed.verts, hand.rest_verts)
+    assert_close(posed.joints, hand.rest_joints)
+
+
+@given(seed=st.integers(0, 2**31))
+def test_turning_the_wrist_turns_everything_about_it(seed: int) -> None:
+    hand = toy_hand().with_shape(draw(seed, 4))
+    pose, turn = rotation_from_vector(draw(seed, 16, 3)), rotation_from_vector(draw(seed + 1, 3))
+    origin = torch.zeros(3, dtype=torch.float64)
+    before = hand.posed(pose, origin)
+    after = hand.posed(torch.cat([(turn @ pose[0])[None], pose[1:]]), origin)
+    assert_close(after.verts, before.verts @ turn.T)
+    assert_close(after.keypoints, before.keypoints @ turn.T)
+
+
+def test_bones_keep_their_length_in_any_pose() -> None:
+    hand = open_hand().with_shape(draw(0, 16))
+    posed = hand.posed(rotation_from_vector(draw(3, 16, 3)), draw(4, 3))
+    parents = list(hand.model.parents[1:])
+    lengths = (posed.joints[1:] - posed.joints[parents]).norm(dim=-1)
+    assert_close(lengths, (hand.rest_joints[1:] - hand.rest_joints[parents]).norm(dim=-1))
+
+
+def test_gradients() -> None:
+    model = toy_hand()
+
+    def verts(betas: Tensor, vectors: Tensor) -> Tensor:
+        rotations = rotation_from_vector(vectors)
+        return model.with_shape(betas).posed(rotations, torch.zeros(3).double()).verts
+
+    betas = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(verts, (betas, draw(0, 16, 3).requires_grad_(True)))
+
+
+def test_betas_of_another_model_are_refused() -> None:
+    with pytest.raises(ValueError, match="takes 16 betas, got 10"):
+        open_hand().with_shape(torch.zeros(10, dtype=torch.float64))
+
+
+def wave(name: str, shape: tuple[int, ...], scale: float) -> Tensor:
+    """The formula of the golden files (../shared/golden/README.md)."""
+    import zlib
+
+    i = np.arange(math.prod(shape), dtype=np.float64)
+    phase = (zlib.crc32(name.encode()) % 1000) / 100
+    values = scale * np.sin(phase + 0.7 * i + 0.0131 * i**2)
+    return torch.from_numpy(values.astype(np.float32).astype(np.float64).reshape(shape))
+
+
+def mano_shaped_model() -> HandModel:
+    regressor = wave("J_regressor", (16, 778), 1.0).abs() ** 8
+    weights = wave("weights", (778, 16), 1.0).abs() ** 6
+    return HandModel(
+        name="wave",
+        template=wave("v_template", (778, 3), 0.08),
+        shape_basis=wave("shapedirs", (778, 3, 10), 0.004),
+        pose_basis=wave("posedirs", (778, 3, 135), 0.0005),
+        joint_regressor=(regressor / regressor.sum(1, keepdim=True)).float().double(),
+        skinning=(weights / weights.sum(1, keepdim=True)).float().double(),
+        parents=(-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14),
+        faces=torch.zeros(1, 3, dtype=torch.int64),
+        tip_verts=(745, 317, 444, 556, 673),
+    )
+
+
+def test_agrees_with_an_independent_mano_layer() -> None:
+    golden = json.loads(shared_file(GOLDEN).read_text())
+    case = golden["num_pca_comps=None,flat_hand_mean=True"]
+    model = mano_shaped_model()
+    hand = model.with_shape(wave("betas", (2, 10), 1.5))
+    vectors = torch.cat((wave("global_orient", (2, 3), 1.2), wave("hand_pose", (2, 45), 0.8)), 1)
+    rotations = rotation_from_vector(vectors.unflatten(-1, (16, 3)))
+    posed = hand.posed(rotations, hand.rest_joints[:, 0] + wave("transl", (2, 3), 0.4))
+    for name, values in (("vertices", posed.verts), ("joints", posed.joints)):
+        expected = case[name]
+        flat = values.flatten()
+        assert list(values.shape) == expected["shape"]
+        assert float(flat.mean()) == pytest.approx(expected["mean"], abs=1e-7)
+        assert float(flat.std()) == pytest.approx(expected["std"], abs=1e-7)
+        assert_close(flat[: len(expected["first"])], torch.tensor(expected["first"]).double(), atol=1e-7, rtol=0)
+
+
+# ---------------------------------------------------------------- the open hand
+
+
+def test_sampled_hands_have_ansurs_measures() -> None:
+    ansur = json.loads(shared_file("data/ansur_hand.json").read_text())
+    measures = open_hand().measures
+    assert measures is not None
+    for population in ("male", "female"):
+        mean, covariance = shape_prior(population)
+        betas = mean + draw(0, 10_000, 16) @ torch.linalg.cholesky(covariance).T
+        lengths = 1e3 * measures.lengths(betas)[:, :4]
+        truth = ansur[population]
+        deviation = np.sqrt(np.diag(truth["cov"])[:4])
+        assert_close(lengths.mean(0).numpy(), np.array(truth["mean"][:4]), rtol=0.03, atol=0)
+        assert_close(lengths.std(0).numpy(), deviation, rtol=0.03, atol=0)
+
+
+def test_first_beta_is_overall_size() -> None:
+    measures = open_hand().measures
+    assert measures is not None
+    zero = torch.zeros(16, dtype=torch.float64)
+    growth = measures.derivatives(zero)[:4] / measures.lengths(zero)[:4, None]
+    assert (growth[:, 0] > 0.04).all()
+    assert (growth[:, 0] > growth[:, 1:].abs().amax(1)).all()
+
+
+def face_normals(verts: Tensor, faces: Tensor) -> Tensor:
+    a, b, c = (verts[..., faces[:, k], :] for k in range(3))
+    return torch.linalg.cross(b - a, c - a)
+
+
+def test_no_triangle_turns_inside_out_within_norm_three() -> None:
+    model = open_hand()
+    betas = draw(0, 400, 16)
+    betas = 3 * betas / betas.norm(dim=-1, keepdim=True)
+    corners = 3 * torch.cat((torch.eye(16), -torch.eye(16))).double()
+    template = face_normals(model.template, model.faces)
+    for chunk in torch.cat((betas, corners)).split(50):
+        normals = face_normals(model.with_shape(chunk).rest_verts, model.faces)
+        assert (normals * template).sum(-1).min() > 0
+
+
+def test_mesh_is_watertight_with_outward_normals_on_both_sides() -> None:
+    for model in (open_hand(), open_hand().mirrored()):
+        mesh = trimesh.Trimesh(model.template.numpy(), model.faces.numpy(), process=False)
+        assert mesh.is_watertight
+        assert mesh.volume > 2e-4
+
+
+def test_left_hand_is_the_mirror_image_in_any_pose() -> None:
+    right, flip = open_hand(), torch.tensor([-1.0, 1, 1]).double()
+    rotations = rotation_from_vector(0.4 * draw(0, 16, 3))
+    conjugate = flip[:, None] * rotations * flip
+    betas, wrist = draw(1, 16), draw(2, 3)
+    mirrored = right.mirrored().with_shape(betas).posed(conjugate, wrist * flip)
+    assert_close(mirrored.verts, right.with_shape(betas).posed(rotations, wrist).verts * flip)
+
+
+def test_flexion_closes_the_hand_and_limits_hold_the_mean() -> None:
+    model = open_hand()
+    space = model.pose_space
+    assert space is not None
+    assert ((space.mean > space.lower) & (space.mean < space.upper)).all()
+    assert torch.linalg.eigvalsh(space.covariance).min() > 0
+    hand = model.with_shape(torch.zeros(16).double())
+    angles = torch.zeros(space.num_dofs).double()
+    angles[[k for k, n in enumerate(space.names) if n.endswith("flexion") and "thumb" not in n]] = 1.2
+    rotations = torch.cat((torch.eye(3).double()[None], space.rotations(angles)))
+    tips = [k for k, n in enumerate(KEYPOINT_NAMES) if n.endswith("tip") and "thumb" not in n]
+    open_tips = hand.posed(rest(hand), torch.zeros(3).double()).keypoints[tips]
+    closed_tips = hand.posed(rotations, torch.zeros(3).double()).keypoints[tips]
+    assert (open_tips[:, 1] < -0.1).all()
+    assert (closed_tips[:, 1] > -0.1).all(), "the tips come back towards the wrist"
+    assert (closed_tips[:, 2] < -0.01).all(), "on the palm's side, -z"
+
+
+def test_measures_are_differentiable_and_grow_with_size() -> None:
+    measures = open_hand().measures
+    assert measures is not None
+    betas = 0.5 * draw(0, 16)
+    assert torch.autograd.gradcheck(measures.lengths, (betas.clone().requires_grad_(True),))
+    numeric = (measures.lengths(betas + 1e-6) - measures.lengths(betas - 1e-6)) / 2e-6
+    assert_close(measures.derivatives(betas).sum(-1), numeric, atol=1e-8, rtol=1e-6)
+
+
+def test_float32_copy_agrees() -> None:
+    model = open_hand()
+    single = model.to(torch.float32)
+    assert single.template.dtype == torch.float32
+    assert single.joint_template.dtype == torch.float32
+    betas = draw(0, 16)
+    assert_close(
+        single.with_shape(betas.float()).rest_verts.double(),
+        model.with_shape(betas).rest_verts,
+        atol=1e-6,
+        rtol=0,
+    )
+
+
+def test_builder_script_is_committed_beside_its_result() -> None:
+    root = Path(__file__).parents[1]
+    assert (root / "tools" / "build_hand.py").is_file()
+    assert (root / "src/idhand/assets/data/WEBXR_LICENSE.txt").read_text().startswith("MIT License")

@@ -1,0 +1,139 @@
+"""Where the landmark net really marks a hand: offsets from the joints, learned from real photos.
+
+    python tools/build_landmarks.py --real ../shared/data/real
+
+One hierarchical fit over all people at once, by expectation–maximisation: every photo has a pose,
+every person a shape and a bias per landmark, everybody shares the offsets, the covariance of the
+biases and, for this fit alone, the mean pose of these photos (else offsets would make up for it).
+ Students 70–93 of sign_digits are left out; they are test people. Writes
+`src/idhand/assets/data/landmark_points.json`.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from idhand.assets import open_hand, shape_prior, with_landmarks
+from idhand.calibration import Calibration, CalibrationConfig, ShapePrior, calibrate_shape
+from idhand.detection import HandDetector
+from idhand.geometry import intrinsics_from_fov
+from idhand.media import VideoReader, read_image
+from idhand.records import Detection
+from idhand.refinement import ObjectiveConfig, Observations, observations
+
+OUT = Path(__file__).parents[1] / "src" / "idhand" / "assets" / "data" / "landmark_points.json"
+TEST_STUDENTS = range(70, 94)
+VIDEOS = {
+    "dexretarget/human_hand_video.mp4": 20,
+    "tfjs/asl_hand.25fps.mp4": 10,
+    "stereo/cam0_test.mp4": 20,
+}
+"""One person each; every so many frames, so that poses differ."""
+START_BIAS_SD_M = 0.006
+BIAS_FLOOR_SD_M = 0.0007
+"""No landmark is more exact than this from person to person."""
+SHRINK_OFF_DIAGONAL = 0.5
+"""Share of the covariances between landmarks that is kept: there are fewer people than entries."""
+
+OFFSET_DECAY = 0.03
+"""Pull of the offsets towards the joints per round: what the photos do not show stays small."""
+
+Person = tuple[list[Detection], list[np.ndarray]]
+
+
+def people(real: Path) -> Iterator[tuple[str, Person]]:
+    """Name, detections and intrinsics of each training person."""
+    detector = HandDetector()
+    for folder in sorted((real / "sign_digits").glob("student_*")):
+        if int(folder.name.split("_")[1]) in TEST_STUDENTS:
+            continue
+        images = [read_image(p)[0] for p in sorted(folder.glob("*.jpg"))]
+        yield folder.name, _seen(detector, images)
+    for name, step in VIDEOS.items():
+        frames = [f.rgb for k, f in enumerate(VideoReader(real / name)) if k % step == 0]
+        yield name, _seen(detector, frames)
+
+
+def _seen(detector: HandDetector, images: list[np.ndarray]) -> Person:
+    hands, cameras = [], []
+    for rgb in images:
+        found = detector.detect(rgb, max_hands=1, views=4)
+        if found and found[0].score > 0.8:
+            hands.append(found[0])
+            cameras.append(intrinsics_from_fov(rgb.shape[1], rgb.shape[0]).numpy())
+    return hands, cameras
+
+
+def fit(
+    evidence: list[tuple[Observations, torch.Tensor]], rounds: int, config: CalibrationConfig
+) -> tuple[torch.Tensor, torch.Tensor, list[Calibration]]:
+    """Offsets (21, 3) and covariance of the biases (63, 63), metres, by EM."""
+    base = open_hand()
+    offsets = torch.zeros(21, 3, dtype=torch.float64)
+    bias = START_BIAS_SD_M**2 * torch.eye(63, dtype=torch.float64)
+    mean, covariance = shape_prior()
+    fits: list[Calibration] = []
+    pose_space = base.pose_space
+    assert pose_space is not None
+    for k in range(rounds):
+        prior = ShapePrior(mean=mean, covariance=covariance, bias_covariance=bias)
+        model = replace(with_landmarks(base, offsets), pose_space=pose_space)
+        fits = [calibrate_shape(model, *e, prior, config=config) for e in evidence]
+        seen = torch.stack([f.bias.flatten() for f in fits])
+        spread = torch.stack([f.bias_covariance for f in fits])
+        step = seen.mean(0)
+        offsets = offsets + step.view(21, 3)
+        poses = torch.cat([f.states.angles for f in fits])
+        pose_space = replace(pose_space, mean=poses.mean(0))
+        offsets = offsets * (1 - OFFSET_DECAY)
+        off = seen - step
+        raw = off.T @ off / len(fits) + spread.mean(0)
+        bias = shrunk(raw)
+        fit_cost = torch.cat([f.fit_cost for f in fits]).mean()
+        print(
+            f"round {k}: offsets moved {1e3 * step.norm():.2f} mm, bias sd "
+            f"{1e3 * raw.diagonal().mean().sqrt():.2f} mm, cost per photo {fit_cost:.2f}", flush=True
+        )
+    return offsets, bias, fits
+
+
+def shrunk(covariance: torch.Tensor) -> torch.Tensor:
+    """Between-landmark terms damped, a floor on the diagonal: positive definite."""
+    same = torch.block_diag(*torch.ones(21, 3, 3, dtype=covariance.dtype))
+    keep = same + SHRINK_OFF_DIAGONAL * (1 - same)
+    return covariance * keep + BIAS_FLOOR_SD_M**2 * torch.eye(63, dtype=covariance.dtype)
+
+
+def main() -> None:
+    """Detect, fit, write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--real", type=Path, required=True, help="folder with the real photos")
+    parser.add_argument("--rounds", type=int, default=12)
+    args = parser.parse_args()
+    config = CalibrationConfig(objective=ObjectiveConfig())
+    evidence = []
+    for name, (hands, cameras) in people(args.real):
+        print(name, len(hands), "hands", flush=True)
+        evidence.append(observations(hands, cameras, [None] * len(hands), config.objective))
+    offsets, bias, _ = fit(evidence, args.rounds, config)
+    write(offsets, bias, len(evidence))
+
+
+def write(offsets: torch.Tensor, bias: torch.Tensor, num_people: int) -> None:
+    """The shipped file, rounded to a micrometre."""
+    document = {
+        "source": f"tools/build_landmarks.py, {num_people} people",
+        "frame": "rest frame of the open right hand: x thumb side, y proximal, z dorsal",
+        "offsets_mm": np.round(offsets.numpy() * 1e3, 3).tolist(),
+        "bias_covariance_mm2": np.round(bias.numpy() * 1e6, 4).tolist(),
+    }
+    OUT.write_text(json.dumps(document, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()
