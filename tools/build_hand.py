@@ -23,11 +23,25 @@ GLB = "package/dist/profiles/generic-hand/right.glb"
 GLB_SHA256 = "291790c14f7f88a7f9bd35330c47392ed8e8d395ae6728f4bb7089f1bc1f2b96"
 DATA = Path(__file__).parents[1] / "src" / "idhand" / "assets" / "data"
 FINGERS = ("thumb", "index", "middle", "ring", "little")
-RIG_PARENTS = (-1, 0, 1, 2, 3, *(p for f in range(4) for p in (0, *(5 + 5 * f + k for k in range(4)))))
+RIG_PARENTS = (
+    -1,
+    0,
+    1,
+    2,
+    3,
+    *(p for f in range(4) for p in (0, *(5 + 5 * f + k for k in range(4)))),
+)
 """Parents of WebXR's 25 joints: wrist, 4 of the thumb, 5 of each finger (tip last)."""
 KEPT = (0, 1, 2, 3, 6, 7, 8, 11, 12, 13, 16, 17, 18, 21, 22, 23)
 """Our 16 joints among them; the four metacarpals move with the wrist."""
-TO_KEPT = (0, 1, 2, 3, 3, *(j for f in range(4) for j in (0, 4 + 3 * f, 5 + 3 * f, 6 + 3 * f, 6 + 3 * f)))
+TO_KEPT = (
+    0,
+    1,
+    2,
+    3,
+    3,
+    *(j for f in range(4) for j in (0, 4 + 3 * f, 5 + 3 * f, 6 + 3 * f, 6 + 3 * f)),
+)
 """The joint of ours that moves each of the 25."""
 RIG_FINGER = (-1, 0, 0, 0, 0, *(1 + f for f in range(4) for _ in range(5)))
 TIP_RIG_JOINTS = (4, 9, 14, 19, 24)
@@ -39,9 +53,9 @@ MEASURE_NAMES = ("hand_length", "palm_length", "hand_breadth", "hand_circumferen
 # come to 4-6 % each, the range between published radiographic studies (e.g. Buchholz et al. 1992,
 # "Anthropometric data for describing the kinematics of the human hand", Ergonomics 35).
 SD_SIZE = 0.06
-SD_PALM = dict(palm_length=0.03, palm_breadth=0.035, palm_thickness=0.06)
+SD_PALM = {"palm_length": 0.03, "palm_breadth": 0.035, "palm_thickness": 0.06}
 SD_FINGERS_COMMON = 0.03
-SD_FINGER = dict(thumb=0.04, index=0.02, middle=0.02, ring=0.02, little=0.035)
+SD_FINGER = {"thumb": 0.04, "index": 0.02, "middle": 0.02, "ring": 0.02, "little": 0.035}
 SD_SEGMENT_COMMON = (0.015, 0.025, 0.03)
 SD_BONE = 0.02
 SD_GIRTH_COMMON = 0.05
@@ -272,7 +286,10 @@ def palm_section(rig: Rig) -> np.ndarray:
     normal = np.array([-across[1], across[0], 0])
     height = (rig.verts - a) @ normal
     palm = rig.weights[:, [0, 5, 10, 15, 20, 6, 11, 16, 21]].sum(1) > 0.5
-    edges = np.unique(np.sort(np.concatenate([rig.faces[:, [i, j]] for i, j in ((0, 1), (1, 2), (2, 0))]), 1), axis=0)
+    edges = np.unique(
+        np.sort(np.concatenate([rig.faces[:, [i, j]] for i, j in ((0, 1), (1, 2), (2, 0))]), 1),
+        axis=0,
+    )
     crossing = (height[edges[:, 0]] * height[edges[:, 1]] < 0) & palm[edges].all(1)
     edges = edges[crossing]
     t = height[edges[:, 0]] / (height[edges[:, 0]] - height[edges[:, 1]])
@@ -353,7 +370,7 @@ def fingertips(rig: Rig) -> list[int]:
 
 
 def pooled(ansur: dict) -> tuple[np.ndarray, np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Mean and covariance of ANSUR's first four measures in metres, men and women in equal parts."""
+    """Mean and covariance of ANSUR's first four measures in metres, sexes in equal parts."""
     n = len(MEASURE_NAMES)
     groups = {
         g: (np.array(ansur[g]["mean"][:n]) / 1e3, np.array(ansur[g]["cov"])[:n, :n] / 1e6)
@@ -391,7 +408,9 @@ def measure_jacobian(rig, measures: MeasurePoints, dV, dJ, x, step=1e-5) -> np.n
     for k in range(len(x)):
         e = np.zeros(len(x))
         e[k] = step
-        up, down = (measures.lengths(rig.verts + dV @ v, rig.joints + dJ @ v) for v in (x + e, x - e))
+        up, down = (
+            measures.lengths(rig.verts + dV @ v, rig.joints + dJ @ v) for v in (x + e, x - e)
+        )
         columns.append((up - down)[: len(MEASURE_NAMES)] / (2 * step))
     return np.stack(columns, 1)
 
@@ -479,7 +498,7 @@ def main() -> None:
     """Build and write the model."""
     from hand_pose_space import pose_space
 
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--cache", type=Path, required=True, help="where the npm package is kept")
     parser.add_argument("--ansur", type=Path, required=True, help="ANSUR II statistics, JSON")
     args = parser.parse_args()
@@ -496,7 +515,6 @@ def main() -> None:
     parents = [-1, *(0 if k % 3 == 1 else k - 1 for k in range(1, 16))]
     regressor = joint_regressor(rig, basis)
     points = np.concatenate((dV, dJ)) @ basis
-    joints = regressor @ rig.verts
     arrays = {
         "name": np.array("idhand-open-1"),
         "template": rig.verts,
@@ -516,7 +534,6 @@ def main() -> None:
         **pose_space(*palmar_directions(rig)),
         **priors,
     }
-    del joints
     write_npz(DATA / "open_hand.npz", arrays)
     print("written", (DATA / "open_hand.npz").stat().st_size, "bytes;", len(rig.verts), "vertices")
 
@@ -531,7 +548,9 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
             kind = {"f": np.float32, "i": np.int32}.get(value.dtype.kind)
             buffer = io.BytesIO()
             np.save(buffer, value.astype(kind) if kind else value, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{key}.npy", (2026, 1, 1, 0, 0, 0)), buffer.getvalue())
+            archive.writestr(
+                zipfile.ZipInfo(f"{key}.npy", (2026, 1, 1, 0, 0, 0)), buffer.getvalue()
+            )
 
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def fit(
         fit_cost = torch.cat([f.fit_cost for f in fits]).mean()
         print(
             f"round {k}: offsets moved {1e3 * step.norm():.2f} mm, bias sd "
-            f"{1e3 * raw.diagonal().mean().sqrt():.2f} mm, cost per photo {fit_cost:.2f}", flush=True
+            f"{1e3 * raw.diagonal().mean().sqrt():.2f} mm, cost per photo {fit_cost:.2f}",
+            flush=True,
         )
     return offsets, bias, fits
 
@@ -111,7 +112,7 @@ def shrunk(covariance: torch.Tensor) -> torch.Tensor:
 
 def main() -> None:
     """Detect, fit, write."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--real", type=Path, required=True, help="folder with the real photos")
     parser.add_argument("--rounds", type=int, default=12)
     args = parser.parse_args()

@@ -100,7 +100,9 @@ def pose_space(directions: np.ndarray, palmar: np.ndarray) -> dict[str, np.ndarr
     names, table, joints = dof_names(), dof_table(), dof_joints()
     axes = joint_axes(directions, palmar)
     kind = {"flexion": 0, "abduction": 1, "twist": 2}
-    axis = np.stack([axes[j - 1, kind[n.rsplit("_", 1)[1]]] for n, j in zip(names, joints)])
+    axis = np.stack(
+        [axes[j - 1, kind[n.rsplit("_", 1)[1]]] for n, j in zip(names, joints, strict=True)]
+    )
     covariance = correlation() * table[:, 1:2] * table[:, 1]
     return {
         "pose_names": np.array(names),

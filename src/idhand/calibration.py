@@ -6,7 +6,7 @@ on this person it marks wrongly in every photo: that is the bias, and since it i
 a prior of its own, more photos do not average it away.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,7 +28,7 @@ from idhand.refinement import (
 class CalibrationConfig:
     """How photos of one person are fused."""
 
-    objective: ObjectiveConfig = ObjectiveConfig()
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     max_iterations: int = 30
     tolerance: float = 1e-5
     """Converged once the cost falls by less than this share."""
@@ -242,7 +242,7 @@ class _Problem:
             measures = o.model.measures
             assert measures is not None
             at = measures.names.index("hand_length")
-            residual = (measures.lengths(states.betas[0])[at] - self.anchor.hand_length)
+            residual = measures.lengths(states.betas[0])[at] - self.anchor.hand_length
             residual = residual / self.anchor.sigma
             J = torch.zeros_like(g)
             J[: len(off)] = measures.derivatives(states.betas[0])[at] / self.anchor.sigma

@@ -68,6 +68,11 @@ class PoseSpace:
         """Number of angles."""
         return len(self.names)
 
+    @cached_property
+    def precision(self) -> Float[Tensor, "dofs dofs"]:
+        """Inverse of the covariance."""
+        return torch.linalg.inv(self.covariance.double()).to(self.covariance.dtype)
+
     def vectors(self, angles: Float[Tensor, "*batch dofs"]) -> Float[Tensor, "*batch 15 3"]:
         """Rotation vectors of the 15 finger joints."""
         terms = angles[..., None] * self.axis
@@ -115,6 +120,13 @@ class Measures:
         jacobian = torch.autograd.functional.jacobian(self.lengths, betas)
         assert isinstance(jacobian, Tensor)
         return jacobian
+
+    @cached_property
+    def growth(self) -> Float[Tensor, " betas"]:
+        """Relative change of the hand's length per standard deviation of each beta."""
+        zero = torch.zeros(self.shape_basis.shape[-1], dtype=self.points.dtype)
+        at = self.names.index("hand_length")
+        return self.derivatives(zero)[at] / self.lengths(zero)[at]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +200,9 @@ class HandModel:
 
         def cast(record: object) -> dict[str, Tensor]:
             items = vars(record).items()
-            return {k: v.to(dtype) for k, v in items if torch.is_tensor(v) and v.is_floating_point()}
+            return {
+                k: v.to(dtype) for k, v in items if torch.is_tensor(v) and v.is_floating_point()
+            }
 
         parts = {
             name: replace(part, **cast(part))
@@ -267,9 +281,7 @@ class Hand:
         """Orientation and position of every joint in the camera frame, without the mesh."""
         parents = self.model.parents
         bones = self.rest_joints[..., 1:, :] - self.rest_joints[..., parents[1:], :]
-        batch = torch.broadcast_shapes(
-            rotations.shape[:-3], wrist_cam.shape[:-1], bones.shape[:-2]
-        )
+        batch = torch.broadcast_shapes(rotations.shape[:-3], wrist_cam.shape[:-1], bones.shape[:-2])
         R = [rotations[..., 0, :, :].expand(*batch, 3, 3)]
         t = [wrist_cam.expand(*batch, 3)]
         for joint, parent in enumerate(parents[1:], start=1):

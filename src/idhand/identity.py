@@ -85,7 +85,11 @@ class Identity:
             "betas": _rounded(self.betas),
             "covariance": _rounded(self.covariance),
             "measurements_mm": {
-                name: {"value": round(m.value_mm, 2), "low": round(m.low_mm, 2), "high": round(m.high_mm, 2)}
+                name: {
+                    "value": round(m.value_mm, 2),
+                    "low": round(m.low_mm, 2),
+                    "high": round(m.high_mm, 2),
+                }
                 for name, m in self.measurements.items()
             },
             "landmark_bias_m": _rounded(self.landmark_bias_m),

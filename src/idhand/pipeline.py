@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from idhand.assets import open_hand, shape_prior
+from idhand.assets import open_hand, shape_prior, with_landmarks
 from idhand.assets.models import landmark_bias_covariance
 from idhand.calibration import Anchor, Calibration, CalibrationConfig, ShapePrior, calibrate_shape
 from idhand.detection import HandDetector
 from idhand.geometry import intrinsics_from_fov, project
-from idhand.hand import BonePoints, Hand, HandModel
+from idhand.hand import BonePoints, HandModel
 from idhand.identity import Identity, PhotoUse, measure
 from idhand.media import check_intrinsics
 from idhand.records import Detection, HandResult
@@ -68,6 +68,11 @@ class Pipeline:
     @cached_property
     def _left_model(self) -> HandModel:
         return self.model.mirrored()
+
+    @cached_property
+    def _keypoint_model(self) -> HandModel:
+        """The model with the 21 keypoints in place of what the landmark net marks."""
+        return with_landmarks(self.model, torch.zeros(21, 3, dtype=torch.float64))
 
     @cached_property
     def prior(self) -> ShapePrior:
@@ -176,7 +181,8 @@ class Pipeline:
         rotations = torch.cat((state.R[:, None], space.rotations(state.angles)), 1)
         posed = self.model.with_shape(state.betas).posed(rotations, state.wrist)
         residual = _residual_px(objective, state, seen)
-        spread, depth = _uncertainty(self.model, objective, state, seen, identity)
+        on_joints = replace(objective, model=self._keypoint_model)
+        spread, depth = _uncertainty(objective, on_joints, state, seen, identity)
         results = []
         for i, detection in enumerate(detections):
             flip = np.ones(3) if detection.is_right else FLIP
@@ -226,8 +232,8 @@ def _residual_px(objective: Objective, state: State, seen: Observations) -> torc
 
 
 def _uncertainty(
-    model: HandModel,
     objective: Objective,
+    on_joints: Objective,
     state: State,
     seen: Observations,
     identity: Identity | None,
@@ -252,17 +258,10 @@ def _uncertainty(
             ),
             -2,
         )
-    on_joints = replace(objective, model=_keypoints_as_landmarks(model))
-    points, J = on_joints.point_jacobian(state, shape=True, bias=False)
+    _, J = on_joints.point_jacobian(state, shape=True, bias=False)
     about_wrist = J - J[:, :1]
     variance = torch.einsum("bpak,bkl,bpal->bp", about_wrist, covariance, about_wrist)
     return variance.clamp_min(0).sqrt(), covariance[:, 5, 5].clamp_min(0).sqrt()
-
-
-def _keypoints_as_landmarks(model: HandModel) -> HandModel:
-    from idhand.assets import with_landmarks
-
-    return with_landmarks(model, torch.zeros(21, 3, dtype=torch.float64))
 
 
 def load(config: PipelineConfig | None = None) -> Pipeline:
@@ -310,7 +309,9 @@ def calibrate(
     used = [i for i, d in enumerate(detections) if d is not None]
     if not used:
         found = "; ".join(sorted(set(reasons))) or "no photos were given"
-        raise ValueError(f"no usable hand in {len(detections)} photos ({found}); add clearer photos")
+        raise ValueError(
+            f"no usable hand in {len(detections)} photos ({found}); add clearer photos"
+        )
     hands = [d for d in detections if d is not None]
     seen, world = observations(
         hands, [cameras[i][0] for i in used], [dist] * len(used), config.calibration.objective

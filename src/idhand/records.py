@@ -65,5 +65,3 @@ class HandResult:
     """Posterior standard deviation of the wrist's depth, in metres; large without identity."""
     detection: Detection
     """What was seen; `previous=` starts from it."""
-
-

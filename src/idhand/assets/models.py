@@ -1,6 +1,7 @@
 """Hand models from files: the built-in open hand."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Literal
@@ -9,7 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idhand.hand import BonePoints, HandModel, Measures, PoseSpace
+from idhand.hand import (
+    KEYPOINT_JOINT,
+    KEYPOINT_ORDER,
+    BonePoints,
+    HandModel,
+    Measures,
+    PoseSpace,
+)
 
 DATA = files("idhand.assets") / "data"
 
@@ -96,21 +104,14 @@ def with_landmarks(model: HandModel, offsets: Tensor) -> HandModel:
         offsets: (21, 3) metres from each keypoint in the model's rest frame, for the mean hand;
             they grow with the hand's length.
     """
-    from dataclasses import replace
-
-    from idhand.hand import KEYPOINT_JOINT, KEYPOINT_ORDER
-
     assert model.measures is not None
     tips = list(model.tip_verts)
     order = list(KEYPOINT_ORDER)
     template = torch.cat((model.joint_template, model.template[tips]))[order]
     basis = torch.cat((model.joint_basis, model.shape_basis[tips]))[order]
-    zero = torch.zeros(model.num_betas, dtype=template.dtype)
-    length = model.measures.names.index("hand_length")
-    growth = model.measures.derivatives(zero)[length] / model.measures.lengths(zero)[length]
     points = BonePoints(
         template=template + offsets,
-        shape_basis=basis + offsets[..., None] * growth,
+        shape_basis=basis + offsets[..., None] * model.measures.growth,
         joint=torch.tensor(KEYPOINT_JOINT),
     )
     return replace(model, landmarks=points)
@@ -124,4 +125,5 @@ def shape_prior(population: Population = "all") -> tuple[Tensor, Tensor]:
     if population == "all":
         return torch.zeros(16, dtype=torch.float64), torch.eye(16, dtype=torch.float64)
     a = _arrays("open_hand.npz")
-    return tuple(_float(a[f"prior_{population}_{part}"]) for part in ("mean", "covariance"))
+    mean, covariance = (a[f"prior_{population}_{part}"] for part in ("mean", "covariance"))
+    return _float(mean), _float(covariance)

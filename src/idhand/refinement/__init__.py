@@ -1,4 +1,4 @@
-"""Estimate + hand + 2D points + K → better estimate: second order, batched, landmark points only."""
+"""Hand + 2D points + K → pose: second order, batched, evaluating landmark points only."""
 
 from idhand.refinement.evidence import hand_size_px as hand_size_px
 from idhand.refinement.evidence import observations as observations

@@ -39,7 +39,7 @@ def undistorted(
     K: Float[np.ndarray, "3 3"],
     dist: Float[np.ndarray, " 5"] | None,
 ) -> Float[np.ndarray, "points 2"]:
-    """Where the points would lie in a pinhole image with the same K (OpenCV's five coefficients)."""
+    """Where the points would lie in a pinhole image with the same K."""
     if dist is None or not dist.any():
         return points_px
     return cv2.undistortPoints(points_px[:, None].astype(np.float64), K, dist, P=K)[:, 0]

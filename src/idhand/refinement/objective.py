@@ -3,6 +3,7 @@
 All hands here are right hands (left ones are mirrored before). Batches are one-dimensional.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -49,7 +50,9 @@ class Observations:
     sigma_direction: Float[Tensor, "batch 20"]
     K: Float[Tensor, "batch 3 3"]
 
-    def __getitem__(self, index: Int[Tensor, " chosen"] | Bool[Tensor, " batch"] | slice) -> "Observations":
+    def __getitem__(
+        self, index: Int[Tensor, " chosen"] | Bool[Tensor, " batch"] | slice
+    ) -> "Observations":
         """Some of the batch."""
         return Observations(**{k: v[index] for k, v in vars(self).items()})
 
@@ -69,21 +72,30 @@ class State:
     angles: Float[Tensor, "batch dofs"]
     betas: Float[Tensor, "batch betas"]
     bias: Float[Tensor, "batch 21 3"] | None = None
-    """This person's own displacement of the landmark points at rest, metres on a mean-sized hand."""
+    """The person's own displacement of the landmark points at rest, metres on a mean hand."""
 
     def __getitem__(self, index: Tensor | slice) -> "State":
         """Some of the batch."""
-        items = vars(self).items()
-        return State(**{k: None if v is None else v[index] for k, v in items})
+        return self.combined(self, lambda mine, _: mine[index])
 
     def where(self, keep: Bool[Tensor, " batch"], other: "State") -> "State":
         """This state where `keep`, the other elsewhere."""
 
-        def pick(a: Tensor, b: Tensor) -> Tensor:
-            return torch.where(keep.reshape(-1, *[1] * (a.dim() - 1)), a, b)
+        def pick(mine: Tensor, theirs: Tensor) -> Tensor:
+            return torch.where(keep.reshape(-1, *[1] * (mine.dim() - 1)), mine, theirs)
 
-        values = vars(other)
-        return State(**{k: None if v is None else pick(v, values[k]) for k, v in vars(self).items()})
+        return self.combined(other, pick)
+
+    def combined(self, other: "State", f: Callable[[Tensor, Tensor], Tensor]) -> "State":
+        """A function of both states' tensors, pair by pair."""
+        bias = None if self.bias is None or other.bias is None else f(self.bias, other.bias)
+        return State(
+            R=f(self.R, other.R),
+            wrist=f(self.wrist, other.wrist),
+            angles=f(self.angles, other.angles),
+            betas=f(self.betas, other.betas),
+            bias=bias,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,21 +130,17 @@ class Objective:
     """Inverse covariance of the betas."""
     bias_precision: Float[Tensor, "63 63"] | None = None
 
-    @cached_property
+    @property
     def pose_precision(self) -> Float[Tensor, "dofs dofs"]:
         """Inverse covariance of the angles, times the prior's weight."""
         assert self.model.pose_space is not None
-        inverse = torch.linalg.inv(self.model.pose_space.covariance.double())
-        return (self.config.pose_weight * inverse).to(self.shape_mean.dtype)
+        return self.config.pose_weight * self.model.pose_space.precision
 
-    @cached_property
+    @property
     def _growth(self) -> Float[Tensor, " betas"]:
         """Relative change of the hand's length per beta."""
-        measures = self.model.measures
-        assert measures is not None
-        zero = torch.zeros_like(self.shape_mean)
-        at = measures.names.index("hand_length")
-        return measures.derivatives(zero)[at] / measures.lengths(zero)[at]
+        assert self.model.measures is not None
+        return self.model.measures.growth
 
     def relative_size(self, betas: Float[Tensor, "batch betas"]) -> Float[Tensor, " batch"]:
         """Length of the hand over the mean hand's."""
@@ -192,7 +200,9 @@ class Objective:
         rest = marks.template + torch.einsum("pak,bk->bpa", marks.shape_basis, state.betas)
         local_points = rest - joints[:, marks.joint]
         if state.bias is not None:
-            local_points = local_points + state.bias * self.relative_size(state.betas)[:, None, None]
+            local_points = (
+                local_points + state.bias * self.relative_size(state.betas)[:, None, None]
+            )
         points = t_all[:, marks.joint] + (R_all[:, marks.joint] @ local_points[..., None])[..., 0]
         return R_all, t_all, axes, points
 
@@ -209,7 +219,9 @@ class Objective:
         """The objective, given the landmark points that the state puts in the camera frame."""
         c = self.config
         uvw = points @ seen.K.mT
-        pixels = (uvw[..., :2] / uvw[..., 2:].clamp_min(1e-3) - seen.points_px) / seen.sigma_px[..., None]
+        pixels = (uvw[..., :2] / uvw[..., 2:].clamp_min(1e-3) - seen.points_px) / seen.sigma_px[
+            ..., None
+        ]
         bones = points[:, BONE_END] - points[:, BONE_START]
         units = bones / bones.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         turns = (units - seen.directions) / seen.sigma_direction[..., None]
@@ -302,7 +314,11 @@ class Objective:
         root_dir = (2 * c.evidence_scale * weight_dir).sqrt()[..., None]
         r = torch.cat(((root_px * r_px).flatten(1), (root_dir * r_dir).flatten(1)), 1)
         J = torch.cat(
-            ((root_px[..., None] * J_px).flatten(1, 2), (root_dir[..., None] * J_dir).flatten(1, 2)), 1
+            (
+                (root_px[..., None] * J_px).flatten(1, 2),
+                (root_dir[..., None] * J_dir).flatten(1, 2),
+            ),
+            1,
         )
         gradient = (J.mT @ r[..., None])[..., 0]
         hessian = J.mT @ J

@@ -1,6 +1,7 @@
 """Levenberg–Marquardt over batches of hands, and the ECCV 2022 paper's Adam schedule beside it."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -8,7 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from idhand.geometry import rotation_from_vector
-from idhand.refinement.objective import Linearisation, Objective, ObjectiveConfig, Observations, State
+from idhand.refinement.objective import (
+    Linearisation,
+    Objective,
+    ObjectiveConfig,
+    Observations,
+    State,
+)
 
 CONVERGED, MAX_ITERATIONS, DIVERGED = 0, 1, 2
 STATUS_NAMES = ("converged", "max_iterations", "diverged")
@@ -100,7 +107,7 @@ def _levenberg_marquardt(
         done = (better & (gain < config.tolerance * (best.cost.abs() + 1e-3))) | small
         done = done | (damping > 1e7)
         if iterations == config.max_iterations or bool(done.any()):
-            final_state = _scatter_state(final_state, active, state)
+            final_state = final_state.combined(state, partial(_put, active))
             final = _scatter(final, active, best)
             status[active[done]] = CONVERGED
             keep = ~done
@@ -110,7 +117,11 @@ def _levenberg_marquardt(
                 break
     status[~torch.isfinite(final.cost)] = DIVERGED
     return Solution(
-        state=final_state, cost=final.cost, status=status, iterations=iterations, hessian=final.hessian
+        state=final_state,
+        cost=final.cost,
+        status=status,
+        iterations=iterations,
+        hessian=final.hessian,
     )
 
 
@@ -139,6 +150,10 @@ def _select(keep: Tensor, a: Linearisation, b: Linearisation) -> Linearisation:
     )
 
 
+def _put(index: Tensor, whole: Tensor, part: Tensor) -> Tensor:
+    return whole.index_copy(0, index, part)
+
+
 def _take(x: Linearisation, keep: Tensor) -> Linearisation:
     return Linearisation(cost=x.cost[keep], gradient=x.gradient[keep], hessian=x.hessian[keep])
 
@@ -146,16 +161,6 @@ def _take(x: Linearisation, keep: Tensor) -> Linearisation:
 def _scatter(whole: Linearisation, index: Tensor, part: Linearisation) -> Linearisation:
     items = vars(whole).items()
     return Linearisation(**{k: v.index_copy(0, index, vars(part)[k]) for k, v in items})
-
-
-def _scatter_state(whole: State, index: Tensor, part: State) -> State:
-    values = vars(part)
-    return State(
-        **{
-            k: None if v is None else v.index_copy(0, index, values[k])
-            for k, v in vars(whole).items()
-        }
-    )
 
 
 def _adam(

@@ -23,7 +23,7 @@ def closed_form_start(
     bone towards the seen direction, as far as its axes and limits allow; the position is the
     least-squares solution of the projection, which is linear in it.
     """
-    model, space, marks = objective.model, objective.model.pose_space, objective.model.landmarks
+    space, marks = objective.model.pose_space, objective.model.landmarks
     assert space is not None
     assert marks is not None
     rest = marks.template + torch.einsum("pak,bk->bpa", marks.shape_basis, betas)
