@@ -27,7 +27,10 @@ def photos(
     """One person's hand in n poses, marked with noise, and with the person's own bias."""
     config = ObjectiveConfig()
     o = Objective(
-        model=open_hand(), config=config, shape_mean=torch.zeros(16).double(), shape_precision=torch.eye(16).double()
+        model=open_hand(),
+        config=config,
+        shape_mean=torch.zeros(16).double(),
+        shape_precision=torch.eye(16).double(),
     )
     space = o.model.pose_space
     assert space is not None
@@ -112,7 +115,9 @@ def test_a_ruler_fixes_the_size_but_not_the_proportions() -> None:
     assert measures is not None
     truth = float(measures.lengths(betas)[0])
     free = calibrate_shape(open_hand(), seen, points, prior())
-    tied = calibrate_shape(open_hand(), seen, points, prior(), Anchor(hand_length=truth, sigma=0.002))
+    tied = calibrate_shape(
+        open_hand(), seen, points, prior(), Anchor(hand_length=truth, sigma=0.002)
+    )
     length, deviation = hand_length(tied)
     assert abs(length - 1e3 * truth) < 3.0
     assert deviation < 2.1

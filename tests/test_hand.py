@@ -112,7 +112,12 @@ def test_agrees_with_an_independent_mano_layer() -> None:
         assert list(values.shape) == expected["shape"]
         assert float(flat.mean()) == pytest.approx(expected["mean"], abs=1e-7)
         assert float(flat.std()) == pytest.approx(expected["std"], abs=1e-7)
-        assert_close(flat[: len(expected["first"])], torch.tensor(expected["first"]).double(), atol=1e-7, rtol=0)
+        assert_close(
+            flat[: len(expected["first"])],
+            torch.tensor(expected["first"]).double(),
+            atol=1e-7,
+            rtol=0,
+        )
 
 
 # ---------------------------------------------------------------- the open hand
@@ -181,7 +186,9 @@ def test_flexion_closes_the_hand_and_limits_hold_the_mean() -> None:
     assert torch.linalg.eigvalsh(space.covariance).min() > 0
     hand = model.with_shape(torch.zeros(16).double())
     angles = torch.zeros(space.num_dofs).double()
-    angles[[k for k, n in enumerate(space.names) if n.endswith("flexion") and "thumb" not in n]] = 1.2
+    angles[[k for k, n in enumerate(space.names) if n.endswith("flexion") and "thumb" not in n]] = (
+        1.2
+    )
     rotations = torch.cat((torch.eye(3).double()[None], space.rotations(angles)))
     tips = [k for k, n in enumerate(KEYPOINT_NAMES) if n.endswith("tip") and "thumb" not in n]
     open_tips = hand.posed(rest(hand), torch.zeros(3).double()).keypoints[tips]

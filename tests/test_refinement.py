@@ -48,7 +48,9 @@ def scene(
     o = objective()
     space = o.model.pose_space
     assert space is not None
-    angles = space.mean + 0.7 * draw(rng, n, space.num_dofs) @ torch.linalg.cholesky(space.covariance).T
+    angles = (
+        space.mean + 0.7 * draw(rng, n, space.num_dofs) @ torch.linalg.cholesky(space.covariance).T
+    )
     truth = State(
         R=rotation_from_vector(draw(rng, n, 3)),
         wrist=torch.tensor([0.02, 0.03, 0.5]) + 0.04 * draw(rng, n, 3),
@@ -64,7 +66,9 @@ def scene(
     seen = Observations(
         points_px=pixels,
         sigma_px=sigma_px,
-        directions=F.normalize(bones + noise * o.config.sigma_direction * draw(rng, n, 20, 3), dim=-1),
+        directions=F.normalize(
+            bones + noise * o.config.sigma_direction * draw(rng, n, 20, 3), dim=-1
+        ),
         sigma_direction=torch.full((n, 20), o.config.sigma_direction, dtype=torch.float64),
         K=K.expand(n, 3, 3),
     )
@@ -193,12 +197,16 @@ def test_adam_through_the_mesh_sees_the_same_points() -> None:
 
 def test_a_fit_that_explodes_says_so() -> None:
     o, truth, seen, _ = scene(2)
-    broken = replace(seen, points_px=seen.points_px * torch.tensor([1.0, float("nan")]).double()[:, None, None])
+    broken = replace(
+        seen, points_px=seen.points_px * torch.tensor([1.0, float("nan")]).double()[:, None, None]
+    )
     solution = solve(o, broken, truth, RefinementConfig(max_iterations=3), shape=False)
     assert solution.status.tolist()[1] == 2
 
 
-def detection(is_right: bool, pixels: np.ndarray, world: np.ndarray, depth: np.ndarray) -> Detection:
+def detection(
+    is_right: bool, pixels: np.ndarray, world: np.ndarray, depth: np.ndarray
+) -> Detection:
     low, high = pixels.min(0), pixels.max(0)
     return Detection(
         is_right=is_right,

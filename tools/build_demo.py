@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from demo_photo import Body, photograph
+from demo_photo import Body, Camera, photograph, true_hand
 from demo_shots import SHOTS
 
 from idhand.assets import open_hand
@@ -35,8 +35,8 @@ DATA = Path(__file__).parents[1] / "src" / "idhand" / "assets" / "data" / "demo"
 
 def invented_betas():
     """A long, slim hand: a fixed draw with the first shape directions set by hand."""
-    betas = np.random.default_rng(20).normal(size=16) * 0.75
-    betas[:4] = (0.30, 1.10, 1.45, -0.90)
+    betas = np.random.default_rng(20).normal(size=16) * 0.9
+    betas[:4] = (0.45, 1.10, 1.45, -0.90)
     return np.round(betas, 3)
 
 
@@ -97,8 +97,8 @@ def main():
     parser.add_argument("--bpy-python", required=True, help="Python with PyPI bpy 4.5.15")
     parser.add_argument("--cache", type=Path, required=True, help="folder for the npm package")
     parser.add_argument("--out", type=Path, default=DATA)
-    parser.add_argument("--samples", type=int, default=192, help="light paths per pixel")
-    parser.add_argument("--quality", type=int, default=88, help="of the JPEG files")
+    parser.add_argument("--samples", type=int, default=128, help="light paths per pixel")
+    parser.add_argument("--quality", type=int, default=90, help="of the JPEG files")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the pictures to render")
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
@@ -106,26 +106,28 @@ def main():
     panoramas = fetch_panoramas(args.cache, args.bpy_python)
     betas = invented_betas()
     body = Body(open_hand(), betas)
+    camera = Camera.phone()
     photos = []
     for number, shot in enumerate(SHOTS):
+        name = f"photo_{number:02d}.jpg"
+        record = true_hand(body, shot, camera).record(camera)
+        photos.append({"file": name, "scene": shot.name} | rounded(record))
         if args.only and number not in args.only:
             continue
-        rgb, _, truth, iou = photograph(
+        rgb, _, iou = photograph(
             body,
             shot,
+            camera,
             panoramas=panoramas,
             bpy_python=args.bpy_python,
             samples=args.samples,
             seed=100 + number,
         )
-        name = f"photo_{number:02d}.jpg"
         quality = [cv2.IMWRITE_JPEG_QUALITY, args.quality]
         cv2.imwrite(str(args.out / name), np.ascontiguousarray(rgb[..., ::-1]), quality)
-        photos.append({"file": name, "scene": shot.name} | rounded(truth))
         print(f"{name}  {shot.name:20s} silhouette IoU {iou:.4f}", flush=True)
-    if not args.only:
-        truth = person_truth(body, betas) | {"photos": photos}
-        (args.out / "truth.json").write_text(json.dumps(truth, separators=(",", ":")) + "\n")
+    truth = person_truth(body, betas) | {"photos": photos}
+    (args.out / "truth.json").write_text(json.dumps(truth, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class PipelineConfig:
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     population: Literal["all", "male", "female"] = "all"
     """The shape prior of an unknown person."""
-    calibration_views: int = 4
+    calibration_views: int = 2
     """Views per hand that the landmark net averages when calibrating."""
     min_presence: float = 0.6
     """Calibration leaves out photos whose hand is less sure."""

@@ -72,7 +72,8 @@ def open_hand() -> HandModel:
             coefficients=_float(a["measure_coefficients"]),
         ),
     )
-    return with_landmarks(model, _landmark_points()["offsets"])
+    points = _landmark_points()
+    return with_landmarks(model, points["offsets"], float(points["gain"]))
 
 
 @cache
@@ -80,9 +81,14 @@ def _landmark_points() -> dict[str, Tensor]:
     """The shipped numbers of tools/build_landmarks.py, metres."""
     path = DATA / "landmark_points.json"
     if not path.is_file():
-        return {"offsets": torch.zeros(21, 3).double(), "bias": 0.003**2 * torch.eye(63).double()}
+        return {
+            "offsets": torch.zeros(21, 3).double(),
+            "bias": 0.003**2 * torch.eye(63).double(),
+            "gain": torch.ones(()),
+        }
     numbers = json.loads(path.read_text())
     return {
+        "gain": torch.tensor(numbers["shape_gain"]),
         "offsets": torch.tensor(numbers["offsets_mm"], dtype=torch.float64) / 1e3,
         "bias": torch.tensor(numbers["bias_covariance_mm2"], dtype=torch.float64) / 1e6,
     }
@@ -96,22 +102,25 @@ def landmark_bias_covariance() -> Tensor:
     return _landmark_points()["bias"]
 
 
-def with_landmarks(model: HandModel, offsets: Tensor) -> HandModel:
+def with_landmarks(model: HandModel, offsets: Tensor, gain: float = 1.0) -> HandModel:
     """Give the model the points that the landmark net marks.
 
     Args:
         model: Any hand with measures.
         offsets: (21, 3) metres from each keypoint in the model's rest frame, for the mean hand;
             they grow with the hand's length.
+        gain: How much of a person's proportions the net shows; below one it draws everybody nearer
+            to the average hand. Size is not affected.
     """
     assert model.measures is not None
     tips = list(model.tip_verts)
     order = list(KEYPOINT_ORDER)
     template = torch.cat((model.joint_template, model.template[tips]))[order]
     basis = torch.cat((model.joint_basis, model.shape_basis[tips]))[order]
+    scaling = template[..., None] * model.measures.growth
     points = BonePoints(
         template=template + offsets,
-        shape_basis=basis + offsets[..., None] * model.measures.growth,
+        shape_basis=scaling + gain * (basis - scaling) + offsets[..., None] * model.measures.growth,
         joint=torch.tensor(KEYPOINT_JOINT),
     )
     return replace(model, landmarks=points)

@@ -1,0 +1,181 @@
+"""`idhand calibrate`: photos of one person, or a video → that person's hand profile."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from tyro.conf import Positional, arg
+
+import idhand
+from idhand.cli.common import (
+    Camera,
+    Report,
+    count,
+    find_inputs,
+    progress,
+    say,
+    writable_folder,
+)
+from idhand.media import FoundMedia, VideoReader, read_image
+
+MAX_SIDE_PX = 2048
+"""Larger photos are made this small to keep a hundred of them in memory; the nets see far less."""
+VIDEO_FRAMES = 40
+"""Taken from a video, spread over its whole length."""
+MIN_LENGTH_MM, MAX_LENGTH_MM = 80.0, 280.0
+"""From a small child's hand to the longest on record, with room."""
+
+_INPUTS = arg(metavar="INPUT...", help_behavior_hint="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Measure one person's hand from photos or a short video.
+
+    Twenty photos with the hand open and bent, seen from several sides, do well. One camera cannot
+    see how large a hand is: a ruler's reading of its length makes all measures absolute.
+    """
+
+    inputs: Annotated[Positional[tuple[Path, ...]], _INPUTS]
+    """Photos of one person (JPEG, PNG, WebP, HEIC, TIFF, BMP), folders of them, or videos."""
+    out: Annotated[Path, arg(metavar="FILE")]
+    """The profile to write, such as me.hand.json."""
+    hand_length_mm: Annotated[float | None, arg(metavar="MM")] = None
+    """From the crease at the wrist to the tip of the middle finger, hand flat."""
+    hand_length_sigma_mm: Annotated[float, arg(metavar="MM")] = 2.0
+    """How far off that reading may be (standard deviation)."""
+    k: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Camera file: JSON {"K": [[...]], "dist": [...]} or a 3x3 .npy, for pictures of this size."""
+    fov: Annotated[float | None, arg(metavar="DEGREES")] = None
+    """Field of view across the longer side in degrees, instead of --k."""
+
+    def __post_init__(self):
+        length, sigma = self.hand_length_mm, self.hand_length_sigma_mm
+        if length is not None and not MIN_LENGTH_MM <= length <= MAX_LENGTH_MM:
+            limits = f"{MIN_LENGTH_MM:g} and {MAX_LENGTH_MM:g}"
+            raise ValueError(f"--hand-length-mm must be between {limits} mm, got {length:g}")
+        if not 0 < sigma < 100:
+            raise ValueError(f"--hand-length-sigma-mm must be in 0..100, got {sigma:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Photo:
+    """A picture to calibrate from."""
+
+    name: str
+    rgb: UInt8[np.ndarray, "height width 3"]
+    K: Float[np.ndarray, "3 3"] | None
+    of_video: bool
+
+
+def main(command: Command) -> int:
+    """Do it, print the measurements and return the exit code."""
+    camera = Camera.from_flags(command.k, command.fov)
+    found = find_inputs(command.inputs)
+    if command.out.is_dir():
+        raise ValueError(f"--out {command.out} is a folder; name a file such as me.hand.json")
+    writable_folder(command.out.parent)
+    report = Report()
+    photos = _read(found, camera, report)
+    if not photos:
+        raise ValueError("none of the inputs could be read, so there is nothing to calibrate from")
+
+    def with_bar(images: Iterable[Any], total: int | None = None) -> Iterable[Any]:
+        return progress(images, total or len(photos), "calibrating")
+
+    me = idhand.calibrate(
+        idhand.load(),
+        [photo.rgb for photo in photos],
+        K=[photo.K for photo in photos],
+        dist=camera.dist,
+        hand_length_mm=command.hand_length_mm,
+        hand_length_sigma_mm=command.hand_length_sigma_mm,
+        progress=with_bar,
+    )
+    me.save(command.out)
+    _tell(me, photos, report)
+    print(f"\nWritten to {command.out}")
+    return report.exit_code
+
+
+def _read(found: FoundMedia, camera: Camera, report: Report) -> list[_Photo]:
+    """All pictures and the frames of the videos, not larger than needed."""
+    photos = []
+    for file in progress(found.files, len(found.files), "reading"):
+        with report.guard(file.path):
+            if file.kind == "video":
+                photos += _frames(file.path, camera, report)
+                continue
+            rgb, K_file = read_image(file.path)
+            K = camera.intrinsics(rgb.shape[1], rgb.shape[0], K_file)
+            rgb, K = _smaller(rgb, K)
+            photos.append(_Photo(name=str(file.path), rgb=rgb, K=K, of_video=False))
+    return photos
+
+
+def _frames(path: Path, camera: Camera, report: Report) -> list[_Photo]:
+    """Frames spread over a video: every second one is let go whenever there are too many."""
+    reader = VideoReader(path)
+    kept, step = [], 1
+    for frame in progress(reader, reader.num_frames_estimate, path.name):
+        if frame.index % step:
+            continue
+        K = camera.intrinsics(frame.rgb.shape[1], frame.rgb.shape[0])
+        rgb, K = _smaller(frame.rgb, K)
+        name = f"{path} at {frame.time_s:.1f} s"
+        kept.append(_Photo(name=name, rgb=rgb, K=K, of_video=True))
+        if len(kept) >= 4 * VIDEO_FRAMES:
+            kept, step = kept[::2], 2 * step
+    if reader.problem:
+        report.problem(f"{reader.problem}; those are used")
+    chosen = np.linspace(0, len(kept) - 1, min(VIDEO_FRAMES, len(kept))).round().astype(int)
+    return [kept[i] for i in chosen]
+
+
+def _smaller(
+    rgb: UInt8[np.ndarray, "height width 3"], K: Float[np.ndarray, "3 3"] | None
+) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "3 3"] | None]:
+    """The picture and its K, scaled down to `MAX_SIDE_PX` if it is larger."""
+    height, width = rgb.shape[:2]
+    if max(height, width) <= MAX_SIDE_PX:
+        return rgb, K
+    scale = MAX_SIDE_PX / max(height, width)
+    new_width, new_height = max(round(width * scale), 1), max(round(height * scale), 1)
+    sx, sy = new_width / width, new_height / height
+    S = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])  # centres at integers
+    small = cv2.resize(rgb, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small), None if K is None else S @ K
+
+
+def _tell(me: "idhand.Identity", photos: Sequence[_Photo], report: Report) -> None:
+    """Print what was used, what was not and why, and the measurements."""
+    used = [photo for photo in me.photos if photo.weight > 0]
+    sides = " and ".join(me.sides) or "unknown"
+    print(f"One person's hand ({sides}) from {len(used)} of {count(photos, 'picture')}\n")
+    print(measurement_table(me))
+    for photo, record in zip(photos, me.photos, strict=True):
+        if record.weight <= 0 and not photo.of_video:
+            report.problem(f"{photo.name} was not used: {record.reason}")
+        elif record.reason:
+            use = f"counts {record.weight:.0%}" if record.weight > 0 else "was not used"
+            say(f"{photo.name} {use}: {record.reason}")
+    if me.K_known != "all":
+        of = "none" if me.K_known == "none" else "only some"
+        say(f"the camera is known for {of} of the pictures; --k or --fov would make this sharper")
+    if me.hand_length_mm is None:
+        say("sizes in mm lean on what is common among people; --hand-length-mm makes them yours")
+
+
+def measurement_table(me: "idhand.Identity") -> str:
+    """Measurements in mm with their 95 % intervals, one per line."""
+    width = max([len("measure"), *(len(name) for name in me.measurements)])
+    lines = [f"{'measure':<{width}}  {'mm':>7}  95 % interval"]
+    for name, measure in me.measurements.items():
+        interval = f"{measure.low_mm:.1f} to {measure.high_mm:.1f}"
+        label = name.replace("_", " ")
+        lines.append(f"{label:<{width}}  {measure.value_mm:>7.1f}  {interval}")
+    return "\n".join(lines)

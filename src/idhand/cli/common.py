@@ -1,0 +1,161 @@
+"""What the verbs share: problems that do not stop the rest, the camera's flags, progress."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float
+from tqdm import tqdm
+
+import idhand
+from idhand.cli import EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE
+from idhand.media import FoundMedia, check_intrinsics, find_media, read_camera
+
+BAR_DELAY_S = 2.0
+"""Where nobody watches (no terminal), progress is only told of work that takes longer."""
+BAR_STEP_S = 10.0
+"""And then only this often."""
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class Report:
+    """What went wrong with single inputs while the others went on."""
+
+    num_done: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def problem(self, sentence: str) -> None:
+        """Tell of a problem at once and remember it for the exit code."""
+        self.problems.append(sentence)
+        say(sentence)
+
+    @contextmanager
+    def guard(self, path: Path) -> Iterator[None]:
+        """Turn the user's mistakes inside of the block into a problem with that input."""
+        try:
+            yield
+            self.num_done += 1
+        except (ValueError, OSError) as error:
+            sentence = str(error)
+            self.problem(sentence if str(path) in sentence else f"{path}: {sentence}")
+
+    @property
+    def exit_code(self) -> int:
+        """0 all fine, 1 some problems, 2 nothing was done."""
+        if not self.num_done:
+            return EXIT_USAGE
+        return EXIT_PROBLEMS if self.problems else EXIT_FINE
+
+
+def say(sentence: str) -> None:
+    """A sentence to the person at the terminal (stderr), without tearing a progress bar."""
+    if sys.stderr.isatty():
+        tqdm.write(f"idhand: {sentence}", file=sys.stderr)
+    else:  # here tqdm would draw its bar at once, however short the work
+        print(f"idhand: {sentence}", file=sys.stderr, flush=True)
+
+
+def progress(items: Iterable[Item], total: int | None, what: str) -> "tqdm[Item]":
+    """Iterate with a progress bar on stderr: at once on a terminal, else after two seconds."""
+    delay_s, step_s = (0.0, 0.1) if sys.stderr.isatty() else (BAR_DELAY_S, BAR_STEP_S)
+    options = {"delay": delay_s, "mininterval": step_s, "leave": False, "file": sys.stderr}
+    return tqdm(items, total=total, desc=what, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """What the user says of the camera."""
+
+    K: Float[np.ndarray, "3 3"] | None
+    dist: Float[np.ndarray, " 5"] | None
+    fov_deg: float | None
+    """Across the longer side of the picture."""
+
+    @staticmethod
+    def from_flags(k: Path | None, fov: float | None) -> "Camera":
+        """Read `--k` or take `--fov`.
+
+        Raises:
+            ValueError: If both are given, or one is not a camera.
+        """
+        if k is not None and fov is not None:
+            raise ValueError("give --k or --fov, not both")
+        if fov is not None and not 1 <= fov <= 179:
+            raise ValueError(f"--fov must be between 1 and 179 degrees, got {fov:g}")
+        K, dist = (None, None) if k is None else read_camera(k)
+        return Camera(K=K, dist=dist, fov_deg=fov)
+
+    def intrinsics(
+        self, width: int, height: int, from_file: Float[np.ndarray, "3 3"] | None = None
+    ) -> Float[np.ndarray, "3 3"] | None:
+        """K for a picture: from the flags, else as the picture's file says, else None.
+
+        Raises:
+            ValueError: If the K of `--k` is not one of a picture of this size.
+        """
+        if self.K is not None:
+            return check_intrinsics(self.K, width, height)
+        if self.fov_deg is not None:
+            f = max(width, height) / 2 / np.tan(np.radians(self.fov_deg) / 2)
+            return np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]])
+        return from_file
+
+
+def find_inputs(inputs: Sequence[Path]) -> FoundMedia:
+    """The pictures and videos to work on; tells of other files in the folders.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if not inputs:
+        raise ValueError("no input; name photos, folders or videos")
+    found = find_media(inputs)
+    if found.skipped:
+        names = ", ".join(path.name for path in found.skipped[:3])
+        more = ", ..." if len(found.skipped) > 3 else ""
+        say(f"skipped {count(found.skipped, 'other file')} in the folders ({names}{more})")
+    if not found.files:
+        where = ", ".join(map(str, inputs))
+        raise ValueError(f"no photo and no video in {where}; name files or another folder")
+    return found
+
+
+def writable_folder(path: Path) -> Path:
+    """The folder, made if needed, after a trial that files can be written into it.
+
+    Raises:
+        ValueError: If it cannot be made or written to.
+    """
+    trial = path / ".idhand.part"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(f"cannot write into {path}: {reason}; choose another --out") from error
+    return path
+
+
+def load_identity(path: Path | None) -> "idhand.Identity | None":
+    """The profile named by `--identity`, if any.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no profile that this version can use.
+    """
+    if path is None:
+        return None
+    return idhand.Identity.load(path)
+
+
+def count(things: Sequence[object] | int, one: str, many: str | None = None) -> str:
+    """`1 photo`, `3 photos`."""
+    number = things if isinstance(things, int) else len(things)
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,225 @@
+"""`idhand demo`: calibrate and estimate on the bundled pictures, and compare with their truth."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+from tyro.conf import arg
+
+import idhand
+from idhand.cli.common import Report, count, progress, writable_folder
+from idhand.media import read_image, replacing
+from idhand.records import HandResult
+from idhand.view import ImageHands, overlay, write_glb, write_hands, write_obj
+
+JPEG_QUALITY = 90
+GAP_PX = 8
+"""White between the pictures before and after."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Show the main job on 16 bundled pictures of one invented person, with their truth.
+
+    Measures the person from the pictures, without and with a ruler's reading of the hand's length;
+    estimates the hand in every picture before and after that; prints how far off everything is; and
+    writes overlays, meshes and both profiles.
+    """
+
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("idhand_demo")
+    """Folder for the results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A bundled picture and what is known of it."""
+
+    name: str
+    rgb: UInt8[np.ndarray, "height width 3"]
+    K: Float[np.ndarray, "3 3"]
+    keypoints_cam: Float[np.ndarray, "21 3"]
+    """The truth, in metres."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errors:
+    """Distances between the estimated and the true 21 keypoints of one picture, in mm."""
+
+    relative_mm: float
+    """Mean, after moving the wrists onto each other."""
+    aligned_mm: float
+    """Mean, after the best similarity (scale, rotation, translation)."""
+    camera_mm: float
+    """Mean, in the camera frame as it is."""
+    depth_mm: float
+    """Of the wrist along the camera's axis."""
+
+
+def main(command: Command) -> int:
+    """Do it, print the comparison and return the exit code."""
+    out = writable_folder(command.out)
+    truth, pictures = read_demo()
+    pipe = idhand.load()
+    report = Report()
+    length_mm = float(truth["hand_length_mm"])
+    people = {
+        "photos": _calibrate(pipe, pictures, None, "calibrating"),
+        "photos and ruler": _calibrate(pipe, pictures, length_mm, "with a ruler"),
+    }
+    runs = {"before: each photo alone": _estimate(pipe, pictures, None, "before")}
+    for name, me in people.items():
+        runs[f"after: {name}"] = _estimate(pipe, pictures, me, f"after, {name}")
+    print(f"One invented person, {count(pictures, 'picture')}, K known.\n")
+    print(size_table(truth["measurements_mm"], people), end="\n\n")
+    print(error_table(pictures, runs))
+    for picture, *hands in zip(pictures, *runs.values(), strict=True):
+        if not all(hands):
+            report.problem(f"{picture.name}: no hand found")
+    _write(out, pictures, list(runs.values()), people)
+    print(f"\nOverlays (before and after), meshes and profiles are in {out}")
+    report.num_done = len(pictures)
+    return report.exit_code
+
+
+def read_demo() -> tuple[dict[str, Any], list[Picture]]:
+    """The person's truth and the bundled pictures.
+
+    Raises:
+        FileNotFoundError: If this installation lacks them.
+    """
+    pictures = []
+    with as_file(files("idhand") / "assets" / "data" / "demo") as folder:
+        if not (folder / "truth.json").is_file():
+            raise FileNotFoundError("the demo pictures are missing; install idhand again")
+        truth = json.loads((folder / "truth.json").read_text("utf-8"))
+        for record in truth["photos"]:
+            pictures.append(
+                Picture(
+                    name=Path(record["file"]).stem,
+                    rgb=read_image(folder / record["file"])[0],
+                    K=np.array(record["K"], dtype=np.float64),
+                    keypoints_cam=np.array(record["keypoints_cam_m"], dtype=np.float64),
+                )
+            )
+    return truth, pictures
+
+
+def _calibrate(
+    pipe: Any, pictures: Sequence[Picture], length_mm: float | None, what: str
+) -> "idhand.Identity":
+    """The person, from all pictures."""
+
+    def with_bar(images: Iterable[Any], total: int | None = None) -> Iterable[Any]:
+        return progress(images, total or len(pictures), what)
+
+    return idhand.calibrate(
+        pipe,
+        [picture.rgb for picture in pictures],
+        K=[picture.K for picture in pictures],
+        hand_length_mm=length_mm,
+        progress=with_bar,
+    )
+
+
+def _estimate(
+    pipe: Any, pictures: Sequence[Picture], identity: "idhand.Identity | None", what: str
+) -> list[HandResult | None]:
+    """The hand of every picture, None where none was found."""
+    hands = []
+    for picture in progress(pictures, len(pictures), what):
+        found = pipe(picture.rgb, K=picture.K, identity=identity, max_hands=1)
+        hands.append(found[0] if found else None)
+    return hands
+
+
+def size_table(truth_mm: Mapping[str, float], people: Mapping[str, "idhand.Identity"]) -> str:
+    """Every measure in mm: truth, and per calibration the value and half of its 95 % interval."""
+    columns = [f"{name:>24}" for name in people]
+    lines = [f"{'mm':<20}{'truth':>8}{''.join(columns)}"]
+    inside = dict.fromkeys(people, 0)
+    names = [name for name in truth_mm if all(name in me.measurements for me in people.values())]
+    for name in names:
+        cells = []
+        for person, me in people.items():
+            got = me.measurements[name]
+            hit = got.low_mm <= truth_mm[name] <= got.high_mm
+            inside[person] += hit
+            half = (got.high_mm - got.low_mm) / 2
+            cells.append(f"{got.value_mm:>14.1f} +- {half:4.1f}{' ' if hit else '*'} ")
+        lines.append(f"{name.replace('_', ' '):<20}{truth_mm[name]:>8.1f}{''.join(cells)}")
+    hits = "".join(f"{f'{n} of {len(names)}':>24}" for n in inside.values())
+    lines.append(f"{'within 95 % interval':<28}{hits}   (* outside)")
+    return "\n".join(lines)
+
+
+def errors_of(hand: HandResult, truth_cam: Float[np.ndarray, "21 3"]) -> Errors:
+    """How far a hand is from the truth."""
+    import torch
+
+    from idhand.geometry import aligned
+
+    found = hand.keypoints_cam.astype(np.float64)
+    moved = aligned(torch.from_numpy(found), torch.from_numpy(truth_cam)).numpy()
+
+    def mean_mm(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.linalg.norm(a - b, axis=1).mean() * 1e3)
+
+    return Errors(
+        relative_mm=mean_mm(found - found[0], truth_cam - truth_cam[0]),
+        aligned_mm=mean_mm(moved, truth_cam),
+        camera_mm=mean_mm(found, truth_cam),
+        depth_mm=abs(float(found[0, 2] - truth_cam[0, 2])) * 1e3,
+    )
+
+
+def error_table(
+    pictures: Sequence[Picture], runs: Mapping[str, Sequence[HandResult | None]]
+) -> str:
+    """Mean errors over the pictures in which every run found the hand."""
+    all_found = [i for i in range(len(pictures)) if all(run[i] for run in runs.values())]
+    where = f"mean of {count(all_found, 'picture')}"
+    lines = [
+        f"Error of 21 joints in mm, {where}",
+        f"{'':<26}{'to the wrist':>14}{'aligned':>10}{'in camera':>12}{'depth':>8}",
+    ]
+    for name, hands in runs.items():
+        found = [(hands[i], pictures[i]) for i in all_found]
+        errors = [errors_of(hand, p.keypoints_cam) for hand, p in found if hand is not None]
+        if errors:
+            relative = np.mean([e.relative_mm for e in errors])
+            shape = np.mean([e.aligned_mm for e in errors])
+            camera = np.mean([e.camera_mm for e in errors])
+            depth = np.mean([e.depth_mm for e in errors])
+            lines.append(f"{name:<26}{relative:>14.1f}{shape:>10.1f}{camera:>12.1f}{depth:>8.1f}")
+    return "\n".join(lines)
+
+
+def _write(
+    out: Path,
+    pictures: Sequence[Picture],
+    runs: Sequence[Sequence[HandResult | None]],
+    people: Mapping[str, "idhand.Identity"],
+) -> None:
+    """Overlays before and after (with the ruler), meshes and numbers after, and the profiles."""
+    images = []
+    for i, picture in enumerate(progress(pictures, len(pictures), "writing")):
+        before, after = ([hand] if hand else [] for hand in (runs[0][i], runs[-1][i]))
+        height, width = picture.rgb.shape[:2]
+        gap = np.full((height, GAP_PX, 3), 255, np.uint8)
+        halves = (overlay(picture.rgb, before), gap, overlay(picture.rgb, after))
+        with replacing(out / f"{picture.name}_before_after.jpg") as temporary:
+            Image.fromarray(np.concatenate(halves, 1)).save(temporary, quality=JPEG_QUALITY)
+        if after and after[0].status != "diverged":
+            write_glb(out / f"{picture.name}.glb", after)
+            write_obj(out / f"{picture.name}.obj", after)
+        record = {"file": f"{picture.name}.jpg", "name": picture.name, "K": picture.K}
+        images.append(ImageHands(**record, width=width, height=height, hands=tuple(after)))
+    write_hands(out / "hands.json", images)
+    for name, me in people.items():
+        me.save(out / f"{name.replace(' ', '_')}.hand.json")

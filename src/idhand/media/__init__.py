@@ -1,0 +1,16 @@
+"""Files from outside become arrays: photos, camera files and videos. Knows nothing of hands.
+
+Pictures leave as uint8 RGB, upright, with the intrinsics of the upright picture. What cannot be
+read is a `ValueError` whose sentence names the file, the fault and a way out.
+"""
+
+from idhand.media.cameras import check_intrinsics as check_intrinsics
+from idhand.media.cameras import read_camera as read_camera
+from idhand.media.files import FoundMedia as FoundMedia
+from idhand.media.files import MediaFile as MediaFile
+from idhand.media.files import existing_file as existing_file
+from idhand.media.files import find_media as find_media
+from idhand.media.files import replacing as replacing
+from idhand.media.pictures import read_image as read_image
+from idhand.media.videos import VideoFrame as VideoFrame
+from idhand.media.videos import VideoReader as VideoReader

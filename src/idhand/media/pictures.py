@@ -1,0 +1,170 @@
+"""Photos of any kind → upright uint8 RGB, with the intrinsics that the camera wrote down."""
+
+import math
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, UnidentifiedImageError
+
+from idhand.media.files import existing_file
+
+MAX_PIXELS = 200_000_000
+"""Largest picture that is read: what the largest phone sensors deliver."""
+
+FILM_DIAGONAL_MM = math.hypot(36, 24)
+"""43.27 mm: the 35-mm equivalent focal length keeps the diagonal angle of view (CIPA DCG-001)."""
+MIN_FOV_DEG, MAX_FOV_DEG = 4.0, 150.0
+"""Across the longer side; a lens outside of this is taken for a mistake in the file."""
+MAX_ASPECT_CHANGE = 0.02
+"""The picture was cropped if its aspect ratio differs by more than this from the recorded one."""
+_ORIENTATION, _EXIF_IFD = 0x0112, 0x8769  # Exif 2.32 (CIPA DC-008), tables 4 and 7 to 11
+_FOCAL_MM, _FOCAL_35, _ZOOM = 0x920A, 0xA405, 0xA404
+_SIZE_X, _SIZE_Y, _PLANE_X, _PLANE_UNIT = 0xA002, 0xA003, 0xA20E, 0xA210
+_UNIT_MM = {1: 25.4, 2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # 2 and 3: Exif; the others: TIFF/EP
+_DECODE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError),
+    *(OverflowError, struct.error, zlib.error, Image.DecompressionBombError),
+)  # what Pillow's readers raise on damaged files
+_PILLOW_LIMIT = threading.Lock()
+
+
+def read_image(
+    path: str | Path,
+) -> tuple[UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "3 3"] | None]:
+    """Read a photo upright, with its intrinsics if the camera wrote its focal length down.
+
+    JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF; the first picture of an animation. Grey becomes
+    RGB, transparency is put on white, 16 bits are scaled to 8 by their full range; 32-bit integers
+    and floats by the smallest of 1 (floats only), 255 and 65535 that holds their largest value,
+    else by that value. Colour profiles are not applied.
+
+    Returns:
+        The picture and K in px of the upright picture: square pixels, centred principal point,
+        focal length from `FocalLengthIn35mmFilm`, else from the focal plane's resolution. None if
+        the file does not tell, tells nonsense or was visibly cropped after the shot.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is empty, damaged, not a picture or larger than `MAX_PIXELS`.
+    """
+    path = existing_file(path)
+    with path.open("rb") as stream, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # odd palettes, damaged metadata
+        image = _open_image(path, stream)
+        try:
+            image.load()
+            rgb = _rgb(image)
+        except _DECODE_ERRORS as error:
+            fault = f"it is damaged or breaks off ({str(error).strip()})"
+            raise ValueError(f"{path} cannot be decoded: {fault}; copy it again") from error
+        try:
+            exif = image.getexif()
+            orientation, tags = exif.get(_ORIENTATION, 1), exif.get_ifd(_EXIF_IFD)
+        except _DECODE_ERRORS:
+            orientation, tags = 1, {}  # damaged metadata tell nothing
+    rgb = _upright(rgb, orientation)
+    return rgb, _intrinsics_from_exif(tags, rgb.shape[1], rgb.shape[0])
+
+
+def _open_image(path: Path, stream: BinaryIO) -> Image.Image:
+    """Pillow's lazy image: the header is read, the pixels are not."""
+    if stream.read(12)[4:8] == b"ftyp":
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    stream.seek(0)
+    try:
+        with _PILLOW_LIMIT:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                image = Image.open(stream)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    except UnidentifiedImageError as error:
+        kinds = "JPEG, PNG, WebP, HEIC, TIFF, BMP or GIF"
+        raise ValueError(f"{path} is not a picture that can be read; give {kinds}") from error
+    except _DECODE_ERRORS as error:
+        raise ValueError(f"{path} is damaged ({error}); copy it again") from error
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.width}×{image.height} = {image.width * image.height / 1e6:.0f} megapixels"
+        most = f"{MAX_PIXELS / 1e6:.0f} megapixels"
+        raise ValueError(f"{path} has {size}; at most {most} are read: make it smaller first")
+    return image
+
+
+def _rgb(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    """Any of Pillow's modes as 8-bit RGB."""
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        if image.mode.startswith("I;16"):
+            grey = (values.astype(np.uint32) * 255 + 32767) // 65535
+        else:
+            values = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+            top = float(values.max())
+            whites = (255.0, 65535.0) if image.mode == "I" else (1.0, 255.0, 65535.0)
+            white = next((white for white in whites if top <= white), top)
+            grey = np.rint(values.clip(0) * (255.0 / white))
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        colour = image.convert("RGBA")
+        white = Image.new("RGBA", colour.size, (255, 255, 255, 255))
+        return np.asarray(Image.alpha_composite(white, colour).convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _upright(rgb: UInt8[np.ndarray, "h w 3"], orientation: object) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Undo the camera's rotation. Source: Exif 2.32, tag Orientation."""
+    match orientation:
+        case 2:
+            rgb = rgb[:, ::-1]
+        case 3:
+            rgb = rgb[::-1, ::-1]
+        case 4:
+            rgb = rgb[::-1]
+        case 5:
+            rgb = rgb.transpose(1, 0, 2)
+        case 6:
+            rgb = np.rot90(rgb, -1)
+        case 7:
+            rgb = rgb[::-1, ::-1].transpose(1, 0, 2)
+        case 8:
+            rgb = np.rot90(rgb)
+    return np.ascontiguousarray(rgb)
+
+
+def _intrinsics_from_exif(
+    tags: Mapping[int, object], width: int, height: int
+) -> Float[np.ndarray, "3 3"] | None:
+    """K of the upright picture, or None where the tags do not give a credible one."""
+
+    def number(tag: int) -> float:
+        value = tags.get(tag)
+        try:
+            value = float(value)  # pyright: ignore[reportArgumentType]
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+            return 0.0
+        return value if math.isfinite(value) and value > 0 else 0.0
+
+    shot_long, shot_short = sorted((number(_SIZE_X), number(_SIZE_Y)), reverse=True)
+    if shot_short:
+        aspect = max(width, height) / min(width, height)
+        if abs(aspect * shot_short / shot_long - 1) > MAX_ASPECT_CHANGE and shot_short > 1:
+            return None
+    diagonal_px = math.hypot(width, height)
+    f = number(_FOCAL_35) / FILM_DIAGONAL_MM * diagonal_px
+    if not f and number(_ZOOM) <= 1:
+        unit_mm = _UNIT_MM.get(round(number(_PLANE_UNIT)) or 2, 0.0)
+        density_px_mm = number(_PLANE_X) / unit_mm if unit_mm else 0.0
+        resized = diagonal_px / math.hypot(shot_long, shot_short) if shot_short else 1.0
+        f = number(_FOCAL_MM) * density_px_mm * resized
+    fov_deg = 2 * math.degrees(math.atan2(max(width, height) / 2, f))
+    if not MIN_FOV_DEG <= fov_deg <= MAX_FOV_DEG:
+        return None
+    return np.array([[f, 0.0, (width - 1) / 2], [0.0, f, (height - 1) / 2], [0.0, 0.0, 1.0]])

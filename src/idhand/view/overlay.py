@@ -1,0 +1,198 @@
+"""A photo and its hands → the photo with the hands drawn on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from idhand.records import HandResult
+from idhand.view.raster import Mesh, render
+
+FINGER_COLOURS = ((213, 94, 0), (230, 159, 0), (0, 158, 115), (86, 180, 233), (204, 121, 167))
+"""RGB, thumb to little finger: tell apart with any colour vision (Okabe and Ito, 2008)."""
+SIDE_COLOURS = {True: (120, 185, 240), False: (240, 178, 92)}
+"""RGB: right hands are blue, left hands orange."""
+PALM_COLOUR, INK, PAPER = (235, 235, 235), (20, 20, 20), (255, 255, 255)
+
+_SUBPIXEL_BITS = 4
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlayStyle:
+    """What is drawn."""
+
+    mesh: bool = True
+    skeleton: bool = True
+    box: bool = True
+    label: bool = True
+    """Side and score above the box, and a word if the fit failed."""
+    mesh_opacity: float = 0.72
+    """0 (not seen) to 1 (hides the photo)."""
+
+    def __post_init__(self):
+        if not 0 <= self.mesh_opacity <= 1:
+            raise ValueError(f"mesh_opacity must be in 0..1, got {self.mesh_opacity}")
+
+
+def overlay(
+    rgb: UInt8[np.ndarray, "height width 3"],
+    hands: Sequence[HandResult],
+    *,
+    style: OverlayStyle | None = None,
+    dist: Float[np.ndarray, " 5"] | None = None,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Draw hands on a copy of their photo.
+
+    Args:
+        rgb: The photo that the hands were estimated from.
+        hands: Hands whose fit diverged are drawn as a box only.
+        style: What is drawn; everything if None.
+        dist: OpenCV's lens distortion of the photo, if it was given to the pipeline.
+    """
+    style = style or OverlayStyle()
+    picture = rgb.copy()
+    usable = [hand for hand in hands if hand.status != "diverged"]
+    if style.mesh:
+        _blend_meshes(picture, usable, style.mesh_opacity, dist)
+    if style.skeleton:
+        for hand in sorted(usable, key=lambda hand: -hand.keypoints_cam[0, 2]):
+            _draw_skeleton(picture, hand, dist)
+    for hand in hands:
+        if style.box:
+            _draw_box(picture, hand)
+        if style.label:
+            _draw_label(picture, hand)
+    return picture
+
+
+def project_px(
+    points_cam: Float[np.ndarray, "points 3"],
+    K: Float[np.ndarray, "3 3"],
+    dist: Float[np.ndarray, " 5"] | None = None,
+) -> Float[np.ndarray, "points 2"]:
+    """Camera-frame metres → pixels, with OpenCV's lens distortion if there is one."""
+    if dist is None:
+        uvw = points_cam.astype(np.float64) @ K.T
+        return uvw[:, :2] / np.maximum(uvw[:, 2:], 1e-6)
+    zero = np.zeros(3)
+    points = points_cam.astype(np.float64)
+    return cv2.projectPoints(points, zero, zero, K.astype(np.float64), dist)[0].reshape(-1, 2)
+
+
+def _blend_meshes(
+    picture: UInt8[np.ndarray, "height width 3"],
+    hands: Sequence[HandResult],
+    opacity: float,
+    dist: Float[np.ndarray, " 5"] | None,
+) -> None:
+    """Put all hands' meshes on the picture, nearer triangles over farther ones."""
+    meshes = [
+        Mesh(
+            verts_px=project_px(hand.verts_cam, hand.K, dist),
+            verts_cam=hand.verts_cam.astype(np.float64),
+            faces=hand.faces,
+            colour=SIDE_COLOURS[hand.is_right],
+        )
+        for hand in hands
+    ]
+    height, width = picture.shape[:2]
+    layer = render(meshes, width, height)
+    if layer is None:
+        return
+    rows = slice(layer.y, layer.y + layer.coverage.shape[0])
+    columns = slice(layer.x, layer.x + layer.coverage.shape[1])
+    under = picture[rows, columns].astype(np.float32)
+    mixed = under * (1 - opacity * layer.coverage[..., None]) + opacity * layer.premultiplied
+    picture[rows, columns] = np.rint(mixed).clip(0, 255).astype(np.uint8)
+
+
+def _draw_skeleton(
+    picture: UInt8[np.ndarray, "height width 3"],
+    hand: HandResult,
+    dist: Float[np.ndarray, " 5"] | None,
+) -> None:
+    """Bones and joints, far fingers first."""
+    points_px = project_px(hand.keypoints_cam, hand.K, dist)
+    width = _stroke(hand)
+    fingers = [(finger, range(1 + 4 * finger, 5 + 4 * finger)) for finger in range(5)]
+    for _, joints in fingers:
+        _draw_line(picture, points_px[[0, joints[0]]], PALM_COLOUR, width)
+    _draw_dot(picture, points_px[0], PALM_COLOUR, width)
+    for finger, joints in sorted(fingers, key=lambda item: -hand.keypoints_cam[item[1], 2].mean()):
+        for near, far in pairwise(joints):
+            _draw_line(picture, points_px[[near, far]], FINGER_COLOURS[finger], width)
+        for joint in joints:
+            _draw_dot(picture, points_px[joint], FINGER_COLOURS[finger], width)
+
+
+def _stroke(hand: HandResult) -> float:
+    """Width of the bones' lines in px: a fixed part of the hand's size."""
+    side_px = float((hand.bbox_px[2:] - hand.bbox_px[:2]).max())
+    return float(np.clip(side_px / 95, 1.0, 20.0))
+
+
+def _fixed(point_px: Float[np.ndarray, " 2"]) -> tuple[int, int]:
+    """A point in OpenCV's fixed-point numbers."""
+    x, y = np.rint(point_px.clip(-(2**14), 2**14) * 2**_SUBPIXEL_BITS).astype(int)
+    return int(x), int(y)
+
+
+def _draw_line(
+    picture: UInt8[np.ndarray, "height width 3"],
+    ends_px: Float[np.ndarray, "2 2"],
+    colour: tuple[int, int, int],
+    width: float,
+) -> None:
+    """A line with a dark rim, so that it shows on any ground."""
+    a, b = _fixed(ends_px[0]), _fixed(ends_px[1])
+    if width >= 1.2:
+        rim = round(width * 1.6) + 1
+        cv2.line(picture, a, b, INK, rim, cv2.LINE_AA, _SUBPIXEL_BITS)
+    cv2.line(picture, a, b, colour, max(1, round(width)), cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _draw_dot(
+    picture: UInt8[np.ndarray, "height width 3"],
+    centre_px: Float[np.ndarray, " 2"],
+    colour: tuple[int, int, int],
+    width: float,
+) -> None:
+    """A joint: a filled circle with a dark rim."""
+    centre = _fixed(centre_px)
+    for radius, fill in ((width * 1.25 + 0.8, INK), (width * 1.25, colour)):
+        size = round(radius * 2**_SUBPIXEL_BITS)
+        cv2.circle(picture, centre, size, fill, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _unit(picture: UInt8[np.ndarray, "height width 3"]) -> float:
+    """Line width of boxes and letters, so that they look alike at any picture size."""
+    return float(np.clip(max(picture.shape[:2]) / 800, 0.5, 8.0))
+
+
+def _draw_box(picture: UInt8[np.ndarray, "height width 3"], hand: HandResult) -> None:
+    """The hand's box in the colour of its side."""
+    colour = SIDE_COLOURS[hand.is_right]
+    a, b = _fixed(hand.bbox_px[:2]), _fixed(hand.bbox_px[2:])
+    width = max(1, round(2 * _unit(picture)))
+    cv2.rectangle(picture, a, b, colour, width, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _draw_label(picture: UInt8[np.ndarray, "height width 3"], hand: HandResult) -> None:
+    """Side and score on a plate, above the box where there is room, inside it otherwise."""
+    failed = " (fit failed)" if hand.status == "diverged" else ""
+    text = f"{'right' if hand.is_right else 'left'} {hand.score:.2f}{failed}"
+    unit = _unit(picture)
+    size, thickness, pad = 0.55 * unit, max(1, round(1.3 * unit)), round(4 * unit)
+    (width, height), base = cv2.getTextSize(text, _FONT, size, thickness)
+    plate_width, plate_height = width + 2 * pad, height + base + pad
+    left = int(np.clip(round(float(hand.bbox_px[0])), 0, max(picture.shape[1] - plate_width, 0)))
+    above = round(float(hand.bbox_px[1])) - plate_height
+    top = int(np.clip(above, 0, max(picture.shape[0] - plate_height, 0)))
+    corner = (left + plate_width, top + plate_height)
+    cv2.rectangle(picture, (left, top), corner, SIDE_COLOURS[hand.is_right], cv2.FILLED)
+    place = (left + pad, top + height + pad // 2 + 1)
+    cv2.putText(picture, text, place, _FONT, size, INK, thickness, cv2.LINE_AA)

@@ -1,0 +1,153 @@
+"""Hands of photos and frames ↔ JSON files. The schema is in docs/output.md."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import numpy as np
+from jaxtyping import Float
+
+from idhand import __version__
+from idhand.media import existing_file, replacing
+from idhand.records import Detection, HandResult
+
+VERSION = 1
+"""Of the schema; raised when a reader of the old one would misunderstand the new one."""
+
+DECIMALS_PX, DECIMALS = 3, 6
+"""Kept digits of pixels, and of metres (1 µm), rotations, betas and probabilities."""
+_MESH_FIELDS = ("verts_cam", "faces")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageHands:
+    """What was found in one photo or in one frame of a video."""
+
+    file: str
+    """Of the photo or video, as the user named it."""
+    name: str
+    """What the output files of this photo or video begin with."""
+    width: int
+    height: int
+    """Of the upright picture, px."""
+    K: Float[np.ndarray, "3 3"] | None
+    """As given or read from the file; None if it had to be guessed."""
+    dist: Float[np.ndarray, " 5"] | None = None
+    mirrored: bool = False
+    """The picture was said to be a mirror image."""
+    hands: tuple[HandResult, ...]
+    """Read back, their meshes are empty."""
+    frame: int | None = None
+    """Index in the video, from 0; None for photos."""
+    time_s: float | None = None
+    """Since the video's first frame; None for photos."""
+
+
+def write_hands(path: str | Path, images: Sequence[ImageHands]) -> None:
+    """Write the photos' hands as one JSON file."""
+    record = {"version": VERSION, "idhand": __version__, "images": [_encode(i) for i in images]}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(record, allow_nan=False, ensure_ascii=False), "utf-8")
+
+
+class JsonLines:
+    """Writes hands frame by frame, one JSON line each: `with JsonLines(path) as f: f.add(...)`.
+
+    The file appears when the block ends well. If the block fails or is interrupted there is none.
+    """
+
+    def __init__(self, path: str | Path):
+        self._path, self._stack = Path(path), ExitStack()
+        self._stream: TextIO | None = None
+
+    def __enter__(self) -> "JsonLines":
+        """Open a temporary file."""
+        temporary = self._stack.enter_context(replacing(self._path))
+        self._stream = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
+        return self
+
+    def add(self, image: ImageHands) -> None:
+        """Append one line."""
+        assert self._stream is not None, "use JsonLines in a with block"
+        record = {"version": VERSION, "idhand": __version__, **_encode(image)}
+        self._stream.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the file its name, or remove it."""
+        self._stack.__exit__(kind, error, trace)
+
+
+def read_hands(path: str | Path) -> list[ImageHands]:
+    """Read `hands.json` or `hands.jsonl` back; meshes come back empty, null numbers as NaN.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, of a later version or of another kind.
+    """
+    path = existing_file(path)
+    try:
+        text = path.read_text("utf-8")
+        if path.suffix == ".jsonl":
+            records = [json.loads(line) for line in text.split("\n") if line]
+            versions = {record["version"] for record in records}
+        else:
+            document = json.loads(text)
+            records, versions = document["images"], {document["version"]}
+        later = [version for version in versions if version != VERSION]
+        if later:
+            raise ValueError(f"its version is {later[0]}, this idhand reads {VERSION}; update it")
+        return [_decode(record) for record in records]
+    except (KeyError, TypeError, ValueError) as error:
+        missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path} is not a readable file of hands: {missing}") from error
+
+
+def _encode(value: object, decimals: int = DECIMALS) -> Any:
+    """Records → dictionaries without meshes, arrays → lists, numbers that are not finite → None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [f.name for f in dataclasses.fields(value) if f.name not in _MESH_FIELDS]
+        return {
+            name: _encode(getattr(value, name), DECIMALS_PX if name.endswith("_px") else DECIMALS)
+            for name in fields
+        }
+    if isinstance(value, np.ndarray):
+        return _encode(value.tolist(), decimals)
+    if isinstance(value, (list, tuple)):
+        return [_encode(item, decimals) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return round(float(value), decimals) if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _decode(record: dict[str, Any]) -> ImageHands:
+    """The opposite of `_encode`."""
+    known = {field.name for field in dataclasses.fields(ImageHands)} - {"hands"}
+    values = {name: _array(value) for name, value in record.items() if name in known}
+    values["hands"] = tuple(_decode_hand(hand) for hand in record["hands"])
+    return ImageHands(**values)
+
+
+def _decode_hand(record: dict[str, Any]) -> HandResult:
+    """A hand with an empty mesh."""
+    values = {name: _array(value) for name, value in record.items()}
+    detection = {name: _array(value) for name, value in record["detection"].items()}
+    values["detection"] = Detection(**detection)
+    for name in ("residual_px", "depth_std_m"):
+        values[name] = math.nan if values[name] is None else values[name]
+    return HandResult(verts_cam=np.zeros((0, 3)), faces=np.zeros((0, 3), np.int64), **values)
+
+
+def _array(value: object) -> Any:
+    """Lists as arrays, null in them as NaN."""
+    return np.array(value, dtype=np.float64) if isinstance(value, list) else value

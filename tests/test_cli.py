@@ -1,0 +1,580 @@
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import idhand
+import idhand.cli.run
+from idhand.cli import main
+from idhand.cli.calibrate import _frames, _smaller
+from idhand.cli.common import Camera, Report
+from idhand.cli.demo import errors_of, read_demo, size_table
+from idhand.cli.run import output_names
+from idhand.identity import Identity, Measurement, PhotoUse
+from idhand.media import VideoReader
+from idhand.view import VideoWriter, read_hands
+from tests.test_view import broken_hand, make_hand
+
+K_640 = [[600.0, 0, 319.5], [0, 600.0, 239.5], [0, 0, 1]]
+
+
+class FakePipe:
+    """Finds as many hands as the grey value of the picture says: one per 60."""
+
+    def __init__(self):
+        self.calls: list[dict[str, Any]] = []
+        self.interrupt_at: int | None = None
+
+    def __call__(self, rgb: np.ndarray, **settings: Any):
+        self.calls.append({"shape": rgb.shape, **settings})
+        if self.interrupt_at == len(self.calls):
+            raise KeyboardInterrupt
+        number = min(int(rgb[1, 1, 0]) // 60, settings["max_hands"])
+        if settings.get("previous"):
+            number = min(number, len(settings["previous"]))
+        if int(rgb[1, 1, 0]) > 245:
+            return [broken_hand()]
+        places = [(0.12 * i - 0.1, 0.0, 0.5) for i in range(number)]
+        return [
+            make_hand(is_right=i % 2 == 0, centre=place, score=0.6 + 0.1 * i)
+            for i, place in enumerate(places)
+        ]
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> FakePipe:
+    fake = FakePipe()
+    monkeypatch.setitem(vars(idhand), "load", lambda: fake)
+    return fake
+
+
+def photo(path: Path, hands=1, size=(640, 480), **options) -> Path:
+    Image.new("RGB", size, (60 * hands + 10,) * 3).save(path, **options)
+    return path
+
+
+def clip(path: Path, hands: list[int]) -> Path:
+    with VideoWriter(path, 25.0) as writer:
+        for number in hands:
+            writer.add(np.full((480, 640, 3), 60 * number + 10, np.uint8))
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ------------------------------------------------------------------------------------- the command
+
+
+def test_help_and_version_import_next_to_nothing():
+    code = (
+        "import sys; from idhand.cli import main; assert main(['--help']) == 0; "
+        "assert main(['--version']) == 0; heavy = {'torch', 'tyro', 'numpy'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "calibrate" in run.stdout
+    assert f"idhand {idhand.__version__}" in run.stdout
+
+
+def test_without_a_verb_there_is_help(capsys):
+    assert main([]) == 0
+    assert "usage: idhand VERB" in capsys.readouterr().out
+
+
+def test_unknown_verbs_and_flags(capsys):
+    assert main(["rnu"]) == 2
+    assert "there is no verb 'rnu'; use one of: run, calibrate, demo" in capsys.readouterr().err
+    assert main(["run", "--nonsense"]) == 2
+    assert main(["run", "a.jpg", "--max-hands", "0"]) == 2
+    assert "--max-hands must be at least 1" in capsys.readouterr().err
+    assert main(["calibrate", "a.jpg"]) == 2, "--out is required"
+
+
+@pytest.mark.parametrize("verb", ["run", "calibrate"])
+def test_help_of_verbs(verb: str, capsys):
+    assert main([verb, "--help"]) == 0
+    assert "--fov" in capsys.readouterr().out
+
+
+# --------------------------------------------------------------------------------------------- run
+
+
+def test_photos_give_overlays_meshes_and_numbers(tmp_path: Path, pipe: FakePipe, capsys):
+    photo(tmp_path / "one.jpg")
+    photo(tmp_path / "two.png", hands=2)
+    out = tmp_path / "out"
+    assert main(["run", str(tmp_path), "--out", str(out)]) == 0
+    made = [f"{stem}{end}" for stem in ("one", "two") for end in (".glb", ".obj", "_overlay.jpg")]
+    assert names(out) == sorted([*made, "hands.json"])
+    images = read_hands(out / "hands.json")
+    assert [image.name for image in images] == ["one", "two"]
+    assert [len(image.hands) for image in images] == [1, 2]
+    with Image.open(out / "two_overlay.jpg") as overlay:
+        assert overlay.size == (640, 480)
+    assert f"3 hands in 2 photos. Written to {out}" in capsys.readouterr().out
+
+
+def test_a_folder_with_everything_in_it(tmp_path: Path, pipe: FakePipe, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    photo(folder / "good.jpg")
+    photo(folder / "good.png")
+    photo(folder / "cut.jpg").write_bytes((folder / "good.jpg").read_bytes()[:900])
+    (folder / "empty.jpg").touch()
+    (folder / "letter.txt").write_text("no picture")
+    (folder / "fake.mp4").write_text("no video")
+    clip(folder / "clip.mp4", [1, 1, 1])
+    out = tmp_path / "out"
+    assert main(["run", str(folder), str(tmp_path / "none.jpg"), "--out", str(out)]) == 1
+    text = capsys.readouterr()
+    for sentence in (
+        "skipped 1 other file in the folders (letter.txt)",
+        "cut.jpg cannot be decoded",
+        "empty.jpg is empty (0 bytes)",
+        "fake.mp4 cannot be read: not a video",
+        "none.jpg: no such file",
+    ):
+        assert sentence in text.err
+    assert "Traceback" not in text.err
+    assert "4 problems, told above." in text.out
+    assert [image.name for image in read_hands(out / "hands.json")] == ["good", "good-2"]
+    assert {"good_overlay.jpg", "good-2_overlay.jpg", "clip_overlay.mp4"} <= set(names(out))
+    assert not any(".part" in name for name in names(out))
+
+
+def test_no_hand(tmp_path: Path, pipe: FakePipe, capsys):
+    file = photo(tmp_path / "wall.jpg", hands=0)
+    assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 1
+    assert "wall.jpg: no hand found; is it in view" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["hands.json"]
+    assert read_hands(tmp_path / "out" / "hands.json")[0].hands == ()
+
+
+def test_more_hands_than_asked_for(tmp_path: Path, pipe: FakePipe, capsys):
+    file = photo(tmp_path / "crowd.jpg", hands=3)
+    assert main(["run", str(file), "--out", str(tmp_path / "out"), "--max-hands", "1"]) == 0
+    assert "more than 1 hand in it; the surest are kept" in capsys.readouterr().err
+    hands = read_hands(tmp_path / "out" / "hands.json")[0].hands
+    assert [hand.score for hand in hands] == [0.7], "of the two that were looked at, the surer"
+
+
+def test_failed_fits_are_told_and_not_exported(tmp_path: Path, pipe: FakePipe, capsys):
+    file = tmp_path / "odd.png"
+    Image.new("RGB", (640, 480), (250, 250, 250)).save(file)
+    assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 1
+    assert "the fit of 1 hand failed" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["hands.json", "odd_overlay.jpg"]
+
+
+def test_nothing_to_do(tmp_path: Path, pipe: FakePipe, capsys):
+    (tmp_path / "letter.txt").write_text("no picture")
+    assert main(["run", str(tmp_path)]) == 2
+    assert main(["run"]) == 2
+    assert main(["run", str(tmp_path / "none.jpg"), "--out", str(tmp_path / "out")]) == 2
+    text = capsys.readouterr().err
+    assert "no photo and no video in" in text
+    assert "no input; name photos, folders or videos" in text
+
+
+def test_output_names(tmp_path: Path):
+    paths = [Path(p) for p in ("a/x.jpg", "b/x.jpg", "c/X.png", "x-2.jpg")]
+    assert output_names(paths, tmp_path) == ["x", "x-2", "X-3", "x-2-2"]
+    beside = [tmp_path / "x.jpg", tmp_path / "x_overlay.jpg"]
+    assert output_names(beside, tmp_path) == ["x-2", "x_overlay"], "inputs are not replaced"
+
+
+def test_one_file_that_cannot_be_written(tmp_path: Path, pipe: FakePipe, capsys, monkeypatch):
+    real = idhand.cli.run.write_glb
+
+    def full(path: Path, hands: Any):
+        if path.name == "a.glb":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, hands)
+
+    monkeypatch.setattr(idhand.cli.run, "write_glb", full)
+    files = [str(photo(tmp_path / f"{name}.jpg")) for name in "ab"]
+    assert main(["run", *files, "--out", str(tmp_path / "out")]) == 1
+    assert "a.jpg: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert [image.name for image in read_hands(tmp_path / "out" / "hands.json")] == ["b"]
+
+
+def test_output_folders_that_cannot_be_written_to(tmp_path: Path, pipe, capsys, monkeypatch):
+    file = photo(tmp_path / "a.jpg")
+    (tmp_path / "taken").write_text("a file")
+    for out in (tmp_path / "taken", tmp_path / "taken" / "deeper"):
+        assert main(["run", str(file), "--out", str(out)]) == 2
+        assert f"cannot write into {out}: " in capsys.readouterr().err
+
+    def refuse(self: Path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 2
+    assert "Permission denied; choose another --out" in capsys.readouterr().err
+    assert pipe.calls == []
+
+
+def test_interrupted_between_photos(tmp_path: Path, pipe: FakePipe, capsys):
+    files = [str(photo(tmp_path / f"{name}.jpg")) for name in "abc"]
+    pipe.interrupt_at = 2
+    assert main(["run", *files, "--out", str(tmp_path / "out")]) == 130
+    assert "interrupted; files that were finished are kept" in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["a.glb", "a.obj", "a_overlay.jpg"]
+
+
+def test_interrupted_in_a_video(tmp_path: Path, pipe: FakePipe):
+    files = [str(photo(tmp_path / "a.jpg")), str(clip(tmp_path / "c.mp4", [1] * 9))]
+    pipe.interrupt_at = 5
+    assert main(["run", *files, "--out", str(tmp_path / "out")]) == 130
+    assert names(tmp_path / "out") == ["a.glb", "a.obj", "a_overlay.jpg", "hands.json"]
+
+
+# -------------------------------------------------------------------------------- run: the camera
+
+
+def camera_file(path: Path, K: Any = K_640, **more: Any) -> Path:
+    path.write_text(json.dumps({"K": K, **more}))
+    return path
+
+
+def test_the_camera_comes_from_flags_or_the_file(tmp_path: Path, pipe: FakePipe):
+    exif = Image.Exif()
+    exif[0x8769] = {0xA405: 26}
+    file = str(photo(tmp_path / "a.jpg", exif=exif))
+    k = str(camera_file(tmp_path / "k.json", dist=[0.1, 0, 0, 0, 0]))
+    out = ["--out", str(tmp_path / "out")]
+    for flags, focal in (([], 26 * 800 / 43.2666), (["--k", k], 600), (["--fov", "90"], 320)):
+        assert main(["run", file, *flags, *out]) == 0
+        assert pipe.calls[-1]["K"][0, 0] == pytest.approx(focal, rel=1e-5)
+        np.testing.assert_allclose(pipe.calls[-1]["K"][:2, 2], (319.5, 239.5))
+        assert (pipe.calls[-1]["dist"] is not None) == ("--k" in flags)
+    assert main(["run", str(photo(tmp_path / "b.png")), *out]) == 0
+    assert pipe.calls[-1]["K"] is None, "the pipeline guesses"
+    assert main(["run", file, "--k", k, "--fov", "60"]) == 2
+    assert main(["run", file, "--fov", "200"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("K", "sentence"),
+    [
+        ([[float("nan"), 0, 1], [0, 1, 1], [0, 0, 1]], "K holds NaN"),
+        ([[-600, 0, 320], [0, 600, 240], [0, 0, 1]], "must be positive"),
+        ([[600, 0], [0, 600]], "3×3 matrix"),
+    ],
+)
+def test_camera_files_that_are_none(tmp_path: Path, pipe: FakePipe, capsys, K, sentence: str):
+    k = camera_file(tmp_path / "k.json", K)
+    assert main(["run", str(photo(tmp_path / "a.jpg")), "--k", str(k)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert pipe.calls == []
+
+
+def test_a_camera_of_another_size(tmp_path: Path, pipe: FakePipe, capsys):
+    k = str(camera_file(tmp_path / "k.json"))
+    small, fitting = photo(tmp_path / "s.jpg", size=(320, 240)), photo(tmp_path / "f.jpg")
+    out = ["--out", str(tmp_path / "out")]
+    assert main(["run", str(small), str(fitting), "--k", k, *out]) == 1
+    assert "s.jpg: K is not of a 320×240 picture" in capsys.readouterr().err
+    assert main(["run", str(small), "--k", k, *out]) == 2
+
+
+# --------------------------------------------------------------------------------- run: the person
+
+
+def person(photos: tuple[PhotoUse, ...] = (), **changes: Any) -> Identity:
+    values = {
+        "model": "open-hand",
+        "betas": np.zeros(16),
+        "covariance": np.eye(16),
+        "measurements": {
+            "hand_length": Measurement(value_mm=185.04, low_mm=181.0, high_mm=189.0),
+            "index_proximal": Measurement(value_mm=42.0, low_mm=39.0, high_mm=45.0),
+        },
+        "landmark_bias_m": np.zeros((21, 3)),
+        "photos": photos,
+        "sides": ("right",),
+    }
+    return Identity(**{**values, **changes})
+
+
+def test_the_profile_goes_to_the_pipeline(tmp_path: Path, pipe: FakePipe):
+    profile = tmp_path / "me.hand.json"
+    person().save(profile)
+    flags = ["--identity", str(profile), "--mirrored", "--out", str(tmp_path / "out")]
+    assert main(["run", str(photo(tmp_path / "a.jpg")), *flags]) == 0
+    assert isinstance(pipe.calls[0]["identity"], Identity)
+    assert pipe.calls[0]["mirrored"] is True
+    assert read_hands(tmp_path / "out" / "hands.json")[0].mirrored
+
+
+def test_profiles_that_cannot_be_used(tmp_path: Path, pipe: FakePipe, capsys):
+    file, profile = str(photo(tmp_path / "a.jpg")), tmp_path / "me.hand.json"
+    person().save(profile)
+    good = profile.read_text()
+    run = ["run", file, "--identity", str(profile), "--out", str(tmp_path / "out")]
+    for text, sentence in (
+        (good.replace('"version": 1', '"version": 99'), "version 99"),
+        (good[:200], "the profile is damaged"),
+        ('{"some": "json"}', "no idhand profile"),
+    ):
+        profile.write_text(text)
+        assert main(run) == 2
+        assert sentence in capsys.readouterr().err
+    profile.unlink()
+    assert main(run) == 2
+    assert "no profile at" in capsys.readouterr().err
+    assert pipe.calls == []
+
+
+def test_a_profile_of_another_model(tmp_path: Path, pipe: FakePipe, capsys, monkeypatch):
+    class Strict(FakePipe):
+        def __call__(self, rgb: np.ndarray, **settings: Any):
+            raise ValueError("this profile was made with hand model 'mano'")
+
+    monkeypatch.setitem(vars(idhand), "load", Strict)
+    profile = tmp_path / "me.hand.json"
+    person(model="mano", betas=np.zeros(10), covariance=np.eye(10)).save(profile)
+    file = str(photo(tmp_path / "a.jpg"))
+    assert main(["run", file, "--identity", str(profile), "--out", str(tmp_path / "out")]) == 2
+    assert "a.jpg: this profile was made with hand model 'mano'" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------- run: video
+
+
+def test_videos_are_followed(tmp_path: Path, pipe: FakePipe, capsys):
+    numbers = [0, 1, 1, 2, 2, 1, 1] + [2] * 30
+    file = clip(tmp_path / "c.mp4", numbers)
+    assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 0
+    frames = read_hands(tmp_path / "out" / "hands.jsonl")
+    assert names(tmp_path / "out") == ["c_overlay.mp4", "hands.jsonl"]
+    assert [frame.frame for frame in frames] == list(range(37))
+    assert frames[5].time_s == pytest.approx(0.2, abs=1e-6)
+    found = [len(frame.hands) for frame in frames]
+    assert found[:7] == [0, 1, 1, 1, 1, 1, 1], "no search while a hand is followed"
+    assert found[29] == 1
+    assert found[30:] == [2] * 7, "and one every 30 frames"
+    assert sum(call["previous"] is None for call in pipe.calls) == 3
+    assert len(list(VideoReader(tmp_path / "out" / "c_overlay.mp4"))) == 37
+    assert "hands in 36 frames of 1 video" in capsys.readouterr().out
+
+
+def test_a_lost_hand_is_searched_at_once(tmp_path: Path, pipe: FakePipe):
+    file = clip(tmp_path / "c.mp4", [2, 2, 1, 2, 2])
+    assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 0
+    searches = [i for i, call in enumerate(pipe.calls) if call["previous"] is None]
+    assert len(searches) == 2
+    followed = read_hands(tmp_path / "out" / "hands.jsonl")
+    assert [len(frame.hands) for frame in followed] == [2, 2, 1, 1, 1]
+
+
+def test_videos_without_hands_or_with_a_broken_end(tmp_path: Path, pipe: FakePipe, capsys):
+    empty = clip(tmp_path / "empty.mp4", [0, 0, 0])
+    broken = tmp_path / "broken.mp4"
+    noise = np.random.default_rng(0)
+    with VideoWriter(broken, 25.0) as writer:
+        for _ in range(40):
+            frame = noise.integers(0, 255, (120, 160, 3), np.uint8)
+            frame[:24, :24] = 70
+            writer.add(frame)
+    data = broken.read_bytes()
+    broken.write_bytes(data[: len(data) // 2])
+    assert main(["run", str(empty), str(broken), "--out", str(tmp_path / "out")]) == 1
+    text = capsys.readouterr().err
+    assert "empty.mp4: no hand found in any frame" in text
+    assert "broken.mp4" in text
+    assert "frames could be read; those were done" in text
+    assert {"empty_overlay.mp4", "broken_overlay.mp4", "hands.jsonl"} == set(
+        names(tmp_path / "out")
+    )
+
+
+# --------------------------------------------------------------------------------------- calibrate
+
+
+@pytest.fixture
+def calibrations(pipe: FakePipe, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the fake `idhand.calibrate` was called with."""
+    calls: list[dict[str, Any]] = []
+
+    def fake(pipe: Any, images: Any, *, progress: Any, **settings: Any) -> Identity:
+        images = list(progress(images))
+        calls.append({"images": images, **settings})
+        found = [int(rgb[1, 1, 0]) // 60 for rgb in images]
+        if not any(found):
+            raise ValueError(f"no usable hand in {len(images)} photos; add clearer photos")
+        uses = {0: PhotoUse(weight=0.0, reason="no hand found"), 1: PhotoUse(weight=1.0)}
+        uses[2] = PhotoUse(weight=0.4, reason="doubtful pose")
+        anchor = settings["hand_length_mm"]
+        return person(tuple(uses[n] for n in found), hand_length_mm=anchor)
+
+    monkeypatch.setitem(vars(idhand), "calibrate", fake)
+    return calls
+
+
+def test_calibrate_prints_measures_and_writes_the_profile(tmp_path: Path, calibrations, capsys):
+    for name, hands in (("a", 1), ("b", 2), ("c", 1)):
+        photo(tmp_path / f"{name}.jpg", hands=hands)
+    out = tmp_path / "new" / "me.hand.json"
+    flags = ["--out", str(out), "--hand-length-mm", "185", "--hand-length-sigma-mm", "1.5"]
+    assert main(["calibrate", str(tmp_path), *flags]) == 0
+    assert calibrations[0]["hand_length_mm"] == 185
+    assert calibrations[0]["hand_length_sigma_mm"] == 1.5
+    assert calibrations[0]["K"] == [None] * 3
+    assert Identity.load(out).hand_length_mm == 185
+    text = capsys.readouterr()
+    assert "One person's hand (right) from 3 of 3 pictures" in text.out
+    assert "hand length       185.0  181.0 to 189.0" in text.out
+    assert f"Written to {out}" in text.out
+    assert "b.jpg counts 40%: doubtful pose" in text.err
+    assert "the camera is known for none of the pictures" in text.err
+    assert "--hand-length-mm makes them yours" not in text.err
+    assert names(out.parent) == ["me.hand.json"]
+
+
+def test_calibrate_goes_on_without_bad_photos(tmp_path: Path, calibrations, capsys):
+    photo(tmp_path / "a.jpg")
+    photo(tmp_path / "wall.jpg", hands=0)
+    (tmp_path / "empty.jpg").touch()
+    assert main(["calibrate", str(tmp_path), "--out", str(tmp_path / "me.hand.json")]) == 1
+    text = capsys.readouterr().err
+    assert "empty.jpg is empty" in text
+    assert "wall.jpg was not used: no hand found" in text
+    assert "--hand-length-mm makes them yours" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--hand-length-mm", "18.5"], "between 80 and 280 mm, got 18.5"),
+        (["--hand-length-mm", "nan"], "between 80 and 280 mm"),
+        (["--hand-length-sigma-mm", "0"], "must be in 0..100, got 0"),
+    ],
+)
+def test_calibrate_refuses_lengths(tmp_path: Path, calibrations, capsys, flags, sentence: str):
+    file = str(photo(tmp_path / "a.jpg"))
+    assert main(["calibrate", file, "--out", str(tmp_path / "me.hand.json"), *flags]) == 2
+    assert sentence in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_calibrate_without_anything_usable(tmp_path: Path, calibrations, capsys):
+    wall, empty = photo(tmp_path / "wall.jpg", hands=0), tmp_path / "empty.jpg"
+    empty.touch()
+    out = ["--out", str(tmp_path / "me.hand.json")]
+    assert main(["calibrate", str(wall), *out]) == 2
+    assert "no usable hand in 1 photos" in capsys.readouterr().err
+    assert main(["calibrate", str(empty), *out]) == 2
+    assert "none of the inputs could be read" in capsys.readouterr().err
+    assert main(["calibrate", str(wall), "--out", str(tmp_path)]) == 2
+    assert "is a folder; name a file" in capsys.readouterr().err
+    assert names(tmp_path) == ["empty.jpg", "wall.jpg"]
+
+
+def test_calibrate_takes_frames_from_the_whole_video(tmp_path: Path, monkeypatch):
+    file = clip(tmp_path / "c.mp4", [1] * 70)
+    monkeypatch.setattr("idhand.cli.calibrate.VIDEO_FRAMES", 5)
+    camera = Camera(K=None, dist=None, fov_deg=60.0)
+    frames = _frames(file, camera, Report())
+    seconds = [float(frame.name.split()[-2]) for frame in frames]
+    assert len(frames) == 5
+    assert seconds[0] == 0
+    assert seconds[-1] > 2.4
+    assert max(np.diff(seconds)) < 0.9
+    assert frames[0].K is not None
+
+
+def test_large_photos_are_made_smaller_with_their_camera():
+    rgb = np.zeros((3000, 4000, 3), np.uint8)
+    rgb[1500:1502, 3000:3002] = 255
+    K = np.array([[3000.0, 0, 3000.5], [0, 3000, 1500.5], [0, 0, 1]])
+    small, K_small = _smaller(rgb, K)
+    assert small.shape == (1536, 2048, 3)
+    assert K_small is not None
+    weight = small[..., 0].astype(float)
+    rows, columns = np.indices(weight.shape)
+    middle = (weight * columns).sum() / weight.sum(), (weight * rows).sum() / weight.sum()
+    np.testing.assert_allclose(K_small[:2, 2], middle, atol=0.05)
+    assert K_small[0, 0] == pytest.approx(3000 * 2048 / 4000)
+    assert _smaller(small, K_small)[0] is small
+
+
+# -------------------------------------------------------------------------------------------- demo
+
+
+@pytest.fixture
+def small_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three plain pictures in place of the bundled ones; in the last one is no hand."""
+    folder = tmp_path / "package" / "assets" / "data" / "demo"
+    folder.mkdir(parents=True)
+    photos = []
+    for i, hands in enumerate((1, 1, 0)):
+        photo(folder / f"photo_{i:02d}.jpg", hands=hands)
+        keypoints = make_hand(centre=(-0.1, 0.0, 0.51)).keypoints_cam.tolist()
+        photos.append({"file": f"photo_{i:02d}.jpg", "K": K_640, "keypoints_cam_m": keypoints})
+    sizes = {"hand_length": 188.0, "index_proximal": 46.0, "not_measured": 1.0}
+    truth = {"hand_length_mm": 188.0, "measurements_mm": sizes, "photos": photos}
+    (folder / "truth.json").write_text(json.dumps(truth))
+    monkeypatch.setattr("idhand.cli.demo.files", lambda package: tmp_path / "package")
+    return folder
+
+
+def test_demo_compares_with_the_truth(tmp_path: Path, small_demo, calibrations, capsys):
+    out = tmp_path / "out"
+    assert main(["demo", "--out", str(out)]) == 1
+    text = capsys.readouterr()
+    assert "photo_02: no hand found" in text.err
+    words = " ".join(text.out.split())
+    assert "hand length 188.0 185.0 +- 4.0" in words
+    assert "index proximal 46.0 42.0 +- 3.0*" in words
+    assert "within 95 % interval 1 of 2 1 of 2" in words
+    assert "mean of 2 pictures" in words
+    assert "before: each photo alone 0.0 0.0 10.0 10.0" in words
+    assert [call["hand_length_mm"] for call in calibrations] == [None, 188.0]
+    assert set(names(out)) == {
+        *(f"photo_0{i}_before_after.jpg" for i in range(3)),
+        *(f"photo_0{i}{suffix}" for i in range(2) for suffix in (".glb", ".obj")),
+        *("hands.json", "photos.hand.json", "photos_and_ruler.hand.json"),
+    }
+
+
+def test_demo_without_its_pictures(tmp_path: Path, small_demo: Path, capsys):
+    (small_demo / "truth.json").unlink()
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 2
+    assert "the demo pictures are missing; install idhand again" in capsys.readouterr().err
+
+
+def test_errors_by_hand():
+    hand = make_hand(centre=(0.0, 0.0, 0.5))
+    moved = errors_of(hand, hand.keypoints_cam + np.array([0.003, 0, 0.004]))
+    assert (moved.relative_mm, moved.aligned_mm) == (pytest.approx(0), pytest.approx(0, abs=1e-9))
+    assert (moved.camera_mm, moved.depth_mm) == (pytest.approx(5), pytest.approx(4))
+    larger = errors_of(hand, (hand.keypoints_cam - hand.keypoints_cam[0]) * 2)
+    assert larger.aligned_mm == pytest.approx(0, abs=1e-9)
+    assert larger.relative_mm > 10
+
+
+def test_intervals_that_miss_are_marked():
+    table = size_table({"hand_length": 181.0, "index_proximal": 38.9}, {"me": person()})
+    assert "+-  4.0 " in table
+    assert "+-  3.0*" in table
+    assert "1 of 2" in table
+
+
+@pytest.mark.slow
+def test_the_real_demo(tmp_path: Path):
+    truth, pictures = read_demo()
+    assert len(pictures) == 16
+    assert main(["demo", "--out", str(tmp_path)]) == 0
+    for name in ("photos", "photos_and_ruler"):
+        me = Identity.load(tmp_path / f"{name}.hand.json")
+        length = me.measurements["hand_length"]
+        assert length.low_mm <= truth["hand_length_mm"] <= length.high_mm
