@@ -30,6 +30,10 @@ QUICK_STEP = 3
 NUM_STUDENTS = 94
 NUM_DIGITS = 10
 
+Cameras = np.ndarray | Sequence[np.ndarray]
+Distortions = np.ndarray | Sequence[np.ndarray | None] | None
+"""Of all hands, or one per hand."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
@@ -129,7 +133,9 @@ class RealData:
             hands = detector.track(rgb, hands) if follow and hands else []
             if len(hands) < most:
                 seen = detector.detect(rgb, max_hands=most)
-                hands = (hands + [h for h in seen if not any(same_hand(h, g) for g in hands)])[:most]
+                hands = (hands + [h for h in seen if not any(same_hand(h, g) for g in hands)])[
+                    :most
+                ]
             use = careful_hand(self.pipe, rgb) if name in careful else None
             shots.append(Shot(name=name, hands=tuple(hands), careful=use))
         return size, tuple(shots)
@@ -166,13 +172,18 @@ def fit_all(
 def fuse(
     pipe: Pipeline,
     hands: Sequence[Detection],
-    K: np.ndarray,
-    dist: np.ndarray | None = None,
+    K: Cameras,
+    dist: Distortions = None,
     hand_length_mm: float | None = None,
 ) -> Calibration:
-    """The estimator behind `idhand.calibrate`, from hands that were found before."""
+    """The estimator behind `idhand.calibrate`, from hands that were found before.
+
+    K and the distortion are those of all hands, or one per hand.
+    """
     n, config = len(hands), pipe.config.calibration
-    seen, world = observations(hands, [K] * n, [dist] * n, config.objective)
+    Ks = [K] * n if isinstance(K, np.ndarray) else K
+    dists = [dist] * n if isinstance(dist, np.ndarray) or dist is None else dist
+    seen, world = observations(hands, Ks, dists, config.objective)
     anchor = None
     if hand_length_mm is not None:
         anchor = Anchor(hand_length=hand_length_mm / 1e3, sigma=2e-3)
@@ -182,8 +193,8 @@ def fuse(
 def identity_of(
     pipe: Pipeline,
     hands: Sequence[Detection],
-    K: np.ndarray,
-    dist: np.ndarray | None = None,
+    K: Cameras,
+    dist: Distortions = None,
     hand_length_mm: float | None = None,
 ) -> Identity:
     """What `idhand.calibrate` returns, from hands that were found before."""

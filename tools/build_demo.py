@@ -60,13 +60,6 @@ def fetch_panoramas(cache: Path, bpy_python):
     return {path.stem: np.load(path) for path in sorted(folder.glob("*.npy"))}
 
 
-def rounded(value, digits=7):
-    """Nested lists with rounded numbers, to keep the file small."""
-    if isinstance(value, list):
-        return [rounded(v, digits) for v in value]
-    return round(value, digits) if isinstance(value, float) else value
-
-
 def person_truth(body: Body, betas):
     """What is known of the person, beside the photos."""
     model = body.model
@@ -97,7 +90,7 @@ def main():
     parser.add_argument("--bpy-python", required=True, help="Python with PyPI bpy 4.5.15")
     parser.add_argument("--cache", type=Path, required=True, help="folder for the npm package")
     parser.add_argument("--out", type=Path, default=DATA)
-    parser.add_argument("--samples", type=int, default=128, help="light paths per pixel")
+    parser.add_argument("--samples", type=int, default=64, help="light paths per pixel")
     parser.add_argument("--quality", type=int, default=90, help="of the JPEG files")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the pictures to render")
     args = parser.parse_args()
@@ -111,7 +104,7 @@ def main():
     for number, shot in enumerate(SHOTS):
         name = f"photo_{number:02d}.jpg"
         record = true_hand(body, shot, camera).record(camera)
-        photos.append({"file": name, "scene": shot.name} | rounded(record))
+        photos.append({"file": name, "scene": shot.name} | record)
         if args.only and number not in args.only:
             continue
         rgb, _, iou = photograph(

@@ -42,8 +42,10 @@ BIAS_FLOOR_SD_M = 0.0007
 SHRINK_OFF_DIAGONAL = 0.5
 """Share of the covariances between landmarks that is kept: there are fewer people than entries."""
 
+RENDERED = Path(__file__).with_name("rendered_marks.json")
+"""Offsets on renders with exact truth: the start, and where stays what photos do not show."""
 OFFSET_DECAY = 0.03
-"""Pull of the offsets towards the joints per round: what the photos do not show stays small."""
+"""Pull of the offsets towards the start per round."""
 
 SHAPE_GAIN = 0.7
 """How much of a person's proportions the net shows; it draws hands towards the average one.
@@ -84,7 +86,9 @@ def fit(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Offsets (21, 3) and covariance of the biases (63, 63), metres, by EM."""
     base = open_hand()
-    offsets = torch.zeros(21, 3, dtype=torch.float64)
+    rendered = json.loads(RENDERED.read_text())["offsets_mm"]
+    start = torch.tensor(rendered, dtype=torch.float64) / 1e3
+    offsets = start
     bias = START_BIAS_SD_M**2 * torch.eye(63, dtype=torch.float64)
     mean, covariance = shape_prior()
     pose_space = base.pose_space
@@ -99,7 +103,7 @@ def fit(
         offsets = offsets + step.view(21, 3)
         poses = torch.cat([f.states.angles for f in fits])
         pose_space = replace(pose_space, mean=poses.mean(0))
-        offsets = offsets * (1 - OFFSET_DECAY)
+        offsets = offsets + OFFSET_DECAY * (start - offsets)
         betas = torch.stack([f.betas for f in fits])
         mean = mean - MEAN_STEP * betas.mean(0)
         off = seen - step

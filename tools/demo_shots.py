@@ -139,6 +139,13 @@ POSES = {
         (28, -2, 0, 36, 21.6),
         (30, -5, 0, 34, 20.4),
     ),
+    "resting": (
+        (6, -6, 0, 8, 0, 12),
+        (7, 5, 0, 15, 9),
+        (9, 1, 0, 18, 10),
+        (11, -3, 0, 19, 11),
+        (12, -8, 0, 20, 12),
+    ),
     "half closed": (
         (7.3, 22.1, 5.9, 18.1, -3.4, 24.8),
         (42, 1, 0, 58, 34.8),
@@ -218,9 +225,9 @@ SHOTS = (
         place=Place(hdri="venice", heading=160),
     ),
     Shot(
-        name="spread fingers",
-        pose="spread",
-        view=View(yaw=14, pitch=-6, roll=-14, distance_m=0.50, at=(0.5, 0.45)),
+        name="relaxed",
+        pose="relaxed",
+        view=View(yaw=-32, pitch=-4, roll=-16, distance_m=0.46, at=(0.5, 0.44)),
         place=Place(hdri="city", heading=60, sleeve="knit", sleeve_colour=(0.35, 0.33, 0.3)),
     ),
     Shot(
@@ -243,8 +250,8 @@ SHOTS = (
     ),
     Shot(
         name="resting on wood",
-        pose="relaxed",
-        view=View(yaw=180, pitch=-12, turn=-14, distance_m=0.42, at=(0.5, 0.43)),
+        pose="resting",
+        view=View(yaw=180, pitch=-19, turn=-14, distance_m=0.42, at=(0.5, 0.43)),
         place=Place(
             hdri="apartment",
             heading=60,
@@ -254,7 +261,7 @@ SHOTS = (
             sleeve="shirt",
             sleeve_colour=(0.55, 0.58, 0.62),
             sleeve_start_m=0.04,
-            wrist_bend=(17, 0),
+            wrist_bend=(10, 0),
         ),
     ),
     Shot(

@@ -5,7 +5,7 @@ wrist joint near the origin; for the open right hand the fingers point to −y, 
 the thumb lies at +x, so that an identity wrist rotation shows the palm to the camera.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
@@ -198,10 +198,12 @@ class HandModel:
     def to(self, dtype: torch.dtype) -> "HandModel":
         """The same model in another floating-point type."""
 
-        def cast(record: object) -> dict[str, Tensor]:
-            items = vars(record).items()
+        def cast(record: "HandModel | PoseSpace | BonePoints | Measures") -> dict[str, Tensor]:
+            values = {f.name: getattr(record, f.name) for f in fields(record)}
             return {
-                k: v.to(dtype) for k, v in items if torch.is_tensor(v) and v.is_floating_point()
+                name: value.to(dtype)
+                for name, value in values.items()
+                if torch.is_tensor(value) and value.is_floating_point()
             }
 
         parts = {
@@ -209,8 +211,7 @@ class HandModel:
             for name in ("pose_space", "landmarks", "measures")
             if (part := getattr(self, name)) is not None
         }
-        own = {k: v for k, v in cast(self).items() if not k.startswith("joint_") or "reg" in k}
-        return replace(self, **own, **parts)
+        return replace(self, **cast(self), **parts)
 
     def mirrored(self) -> "HandModel":
         """The other hand: x negated, faces turned so that normals stay outward.

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 
 from idhand.assets import open_hand, shape_prior, with_landmarks
 from idhand.assets.models import landmark_bias_covariance
@@ -32,9 +31,12 @@ from idhand.refinement import (
     solve,
 )
 
-Rgb = UInt8[np.ndarray, "height width 3"]
-Intrinsics = Float[np.ndarray, "3 3"]
-Distortion = Float[np.ndarray, " 5"]
+Rgb = np.ndarray
+"""uint8 (height, width, 3); checked with a sentence at the front door, as are the others."""
+Intrinsics = np.ndarray
+"""(3, 3) px."""
+Distortion = np.ndarray
+"""(5,)"""
 
 FLIP = np.array([-1.0, 1.0, 1.0])
 

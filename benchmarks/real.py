@@ -1,0 +1,128 @@
+"""Evaluation on the real photos and clips: Markdown tables for docs/results.md.
+
+    python benchmarks/real.py --real ../shared/data/real [--out FILE.md] [--quick] [--cache DIR]
+
+Deterministic. Takes about ten minutes on two cores, with --quick three. None of the pictures is
+part of the project; ../shared/data/README.md tells where they come from.
+"""
+
+import argparse
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from real_data import RealData
+from real_recognition import recognition_report
+from real_shape import (
+    Fitted,
+    bone_table,
+    fit_clip,
+    fit_photo,
+    fit_students,
+    found_table,
+    jitter_table,
+    residual_table,
+)
+from real_stereo import read_rig, stereo_report
+from real_truth import taco_report, tfjs_report, true_hands
+
+import idhand
+
+PARTS = ("sets", "jitter", "stereo", "taco", "tfjs", "recognition")
+
+
+def main() -> None:
+    """Read the flags, run the parts, print and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--real", type=Path, required=True, help="folder of the real pictures")
+    parser.add_argument("--out", type=Path, help="Markdown file to write; it is printed anyway")
+    parser.add_argument("--quick", action="store_true", help="a third of the pictures, 12 splits")
+    parser.add_argument("--only", choices=PARTS, action="append", help="run this part (repeatable)")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the hands that were found")
+    parser.add_argument("--threads", type=int, default=2, help="of torch")
+    parser.add_argument("--workers", type=int, default=2, help="processes for the recognition")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    data = RealData(root=args.real, pipe=idhand.load(), quick=args.quick, cache=args.cache)
+    texts = list(sections(data, args.only or PARTS, args.workers))
+    how = " with `--quick`" if args.quick else ""
+    intro = (
+        f"Made by `benchmarks/real.py`{how}; Python {platform.python_version()}, "
+        f"torch {torch.__version__}.\n"
+    )
+    text = "\n".join((intro, *texts))
+    print(text)
+    if args.out:
+        args.out.write_text(text)
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The sets, each read once and only if a part needs it."""
+
+    data: RealData
+
+    @cached_property
+    def long_clip(self) -> Fitted:
+        """One hand opening, closing and pinching."""
+        return fit_clip(self.data.pipe, *self.data.clip("dexretarget/human_hand_video.mp4"))
+
+    @cached_property
+    def asl(self) -> Fitted:
+        """One hand finger-spelling."""
+        return fit_clip(self.data.pipe, *self.data.clip("tfjs/asl_hand.25fps.mp4"))
+
+    @cached_property
+    def stereo(self) -> tuple[Fitted, Fitted]:
+        """One hand, two cameras."""
+        folder = self.data.root / "stereo"
+        rig = read_rig(folder)
+        first, second = (
+            self.data.clip(f"stereo/cam{i}_test.mp4", 2, rig.K[i], rig.dist[i]) for i in (0, 1)
+        )
+        return fit_clip(self.data.pipe, *first), fit_clip(self.data.pipe, *second)
+
+    @cached_property
+    def photo(self) -> Fitted:
+        """Two hands, backs."""
+        return fit_photo(self.data.pipe, self.data.photo("tfjs/hands.jpg"))
+
+    @cached_property
+    def taco(self) -> tuple[Fitted, ...]:
+        """Two frames with both hands and metric truth."""
+        shots = {h.shots.name: h.shots for h in true_hands(self.data)}
+        return tuple(fit_photo(self.data.pipe, s) for s in shots.values())
+
+
+def sections(data: RealData, parts: Sequence[str], workers: int) -> list[str]:
+    """The tables of the parts, in order."""
+    sets, texts = Sets(data), list[str]()
+    if "sets" in parts:
+        texts += _sets(sets)
+    if "jitter" in parts:
+        texts.append(jitter_table(sets.long_clip))
+    if "stereo" in parts:
+        texts.append(stereo_report(data, [fitted.shots for fitted in sets.stereo]))
+    if "taco" in parts:
+        texts.append(taco_report(data))
+    if "tfjs" in parts:
+        texts.append(tfjs_report(data, sets.photo.shots, sets.asl.shots))
+    if "recognition" in parts:
+        texts.append(recognition_report(data, workers))
+    return texts
+
+
+def _sets(sets: Sets) -> list[str]:
+    """What is the same for every set: found, residual, bones."""
+    students = fit_students(sets.data.pipe, sets.data)
+    clips = [students, sets.long_clip, sets.asl, *sets.stereo]
+    every = [*clips, sets.photo, *sets.taco]
+    expected = [1, 1, 1, 1, 1, 2, *(2 for _ in sets.taco)]
+    return [found_table(every, expected), residual_table(every), bone_table(clips)]
+
+
+if __name__ == "__main__":
+    main()
