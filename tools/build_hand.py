@@ -7,47 +7,27 @@ the cache once) and writes `src/idhand/assets/data/open_hand.npz` and the licenc
 """
 
 import argparse
-import hashlib
+import io
 import json
-import struct
-import subprocess
-import tarfile
-from dataclasses import dataclass
+import zipfile
 from pathlib import Path
 
 import numpy as np
+from hand_measures import MEASURE_NAMES, MeasurePoints, fingertips, measure_points
+from hand_pose_space import pose_space
+from hand_rig import (
+    DATA,
+    FINGERS,
+    KEPT,
+    RIG_FINGER,
+    RIG_PARENTS,
+    TO_KEPT,
+    Rig,
+    bone_directions,
+    fetch_glb,
+    read_glb,
+)
 from scipy.optimize import nnls
-
-PACKAGE = "@webxr-input-profiles/assets@1.0.20"
-GLB = "package/dist/profiles/generic-hand/right.glb"
-GLB_SHA256 = "291790c14f7f88a7f9bd35330c47392ed8e8d395ae6728f4bb7089f1bc1f2b96"
-DATA = Path(__file__).parents[1] / "src" / "idhand" / "assets" / "data"
-FINGERS = ("thumb", "index", "middle", "ring", "little")
-RIG_PARENTS = (
-    -1,
-    0,
-    1,
-    2,
-    3,
-    *(p for f in range(4) for p in (0, *(5 + 5 * f + k for k in range(4)))),
-)
-"""Parents of WebXR's 25 joints: wrist, 4 of the thumb, 5 of each finger (tip last)."""
-KEPT = (0, 1, 2, 3, 6, 7, 8, 11, 12, 13, 16, 17, 18, 21, 22, 23)
-"""Our 16 joints among them; the four metacarpals move with the wrist."""
-TO_KEPT = (
-    0,
-    1,
-    2,
-    3,
-    3,
-    *(j for f in range(4) for j in (0, 4 + 3 * f, 5 + 3 * f, 6 + 3 * f, 6 + 3 * f)),
-)
-"""The joint of ours that moves each of the 25."""
-RIG_FINGER = (-1, 0, 0, 0, 0, *(1 + f for f in range(4) for _ in range(5)))
-TIP_RIG_JOINTS = (4, 9, 14, 19, 24)
-
-MEASURE_NAMES = ("hand_length", "palm_length", "hand_breadth", "hand_circumference")
-"""In the order of the first four ANSUR measures."""
 
 # Spread of people's proportions, as standard deviations of log scale at equal overall size. Bones
 # come to 4-6 % each, the range between published radiographic studies (e.g. Buchholz et al. 1992,
@@ -63,108 +43,6 @@ SD_GIRTH_FINGER = 0.02
 SD_METACARPAL = 0.015
 SD_FOREARM_GIRTH = 0.03
 NUM_BETAS = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rig:
-    """The source mesh in our rest frame."""
-
-    verts: np.ndarray
-    faces: np.ndarray
-    uv: np.ndarray
-    faces_uv: np.ndarray
-    weights: np.ndarray
-    """Over WebXR's 25 joints."""
-    joints: np.ndarray
-
-
-def fetch_glb(cache: Path) -> bytes:
-    """The GLB out of the npm package, from the cache if it is there."""
-    cache.mkdir(parents=True, exist_ok=True)
-    tarballs = sorted(cache.glob("webxr-input-profiles-assets-*.tgz"))
-    if not tarballs:
-        subprocess.run(["npm", "pack", PACKAGE, "--silent"], cwd=cache, check=True)
-        tarballs = sorted(cache.glob("webxr-input-profiles-assets-*.tgz"))
-    with tarfile.open(tarballs[-1]) as tar:
-        glb, licence = (tar.extractfile(n) for n in (GLB, "package/LICENSE.md"))
-        assert glb is not None
-        assert licence is not None
-        content = glb.read()
-        (DATA / "WEBXR_LICENSE.txt").write_bytes(licence.read())
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != GLB_SHA256:
-        raise SystemExit(f"right.glb has sha256 {digest}, expected {GLB_SHA256}")
-    return content
-
-
-def read_glb(content: bytes) -> Rig:
-    """Mesh, skin and joints, seams merged, in the rest frame of `idhand.hand`."""
-    length = struct.unpack("<I", content[12:16])[0]
-    gltf, binary = json.loads(content[20 : 20 + length]), content[20 + length + 8 :]
-
-    def accessor(index: int) -> np.ndarray:
-        a = gltf["accessors"][index]
-        view = gltf["bufferViews"][a["bufferView"]]
-        dtype = {5126: "<f4", 5121: "u1", 5123: "<u2"}[a["componentType"]]
-        width = {"VEC2": 2, "VEC3": 3, "VEC4": 4, "SCALAR": 1, "MAT4": 16}[a["type"]]
-        start = view.get("byteOffset", 0) + a.get("byteOffset", 0)
-        return np.frombuffer(binary, dtype, a["count"] * width, start).reshape(-1, width)
-
-    primitive = gltf["meshes"][0]["primitives"][0]
-    names = ("POSITION", "TEXCOORD_0", "JOINTS_0", "WEIGHTS_0")
-    position, uv, bones, weight = (accessor(primitive["attributes"][n]) for n in names)
-    faces_uv = accessor(primitive["indices"]).reshape(-1, 3).astype(np.int64)
-    inverse_bind = accessor(gltf["skins"][0]["inverseBindMatrices"]).reshape(-1, 4, 4)
-    joints = np.linalg.inv(inverse_bind.transpose(0, 2, 1).astype(float))[:, :3, 3]
-
-    weights = np.zeros((len(position), 25))
-    for k in range(4):
-        np.add.at(weights, (np.arange(len(position)), bones[:, k]), weight[:, k])
-    for tip in TIP_RIG_JOINTS:
-        weights[:, tip - 1] += weights[:, tip]
-        weights[:, tip] = 0
-    key = np.round(position.astype(float) * 1e5).astype(int)
-    _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    frame = rest_frame(joints)
-    origin = joints[0]
-    return Rig(
-        verts=(position[first].astype(float) - origin) @ frame.T,
-        faces=inverse.ravel()[faces_uv],
-        uv=uv.astype(np.float32),
-        faces_uv=faces_uv,
-        weights=weights[first] / weights[first].sum(1, keepdims=True),
-        joints=(joints - origin) @ frame.T,
-    )
-
-
-def rest_frame(joints: np.ndarray) -> np.ndarray:
-    """Rotation to x = thumb side, −y = distal, −z = palmar, from WebXR's joints."""
-    distal = joints[11] - joints[0]
-    distal /= np.linalg.norm(distal)
-    lateral = joints[6] - joints[21]
-    lateral -= lateral @ distal * distal
-    lateral /= np.linalg.norm(lateral)
-    return np.stack((lateral, -distal, np.cross(lateral, -distal)))
-
-
-# ---------------------------------------------------------------- identity fields
-
-
-def unit(v: np.ndarray) -> np.ndarray:
-    """The vector at length one."""
-    return v / np.linalg.norm(v)
-
-
-def bone_directions(joints: np.ndarray) -> np.ndarray:
-    """Direction of the bone that starts at each of the 25 joints."""
-    out = np.zeros((25, 3))
-    for j in range(25):
-        children = [c for c in range(25) if RIG_PARENTS[c] == j]
-        if j == 0:
-            out[j] = (0, -1, 0)
-        else:
-            out[j] = unit(joints[children[0]] - joints[j]) if children else out[RIG_PARENTS[j]]
-    return out
 
 
 FEATURES = (
@@ -254,116 +132,6 @@ def feature_covariance() -> np.ndarray:
     factor(SD_FOREARM_GIRTH, "forearm_girth")
     L = np.array(rows)
     return L.T @ L
-
-
-# ---------------------------------------------------------------- measures
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasurePoints:
-    """Points of the measures as weights over [vertices, 25 joints], and how they are summed."""
-
-    names: tuple[str, ...]
-    weights: np.ndarray
-    segments: np.ndarray
-    coefficients: np.ndarray
-
-    def lengths(self, verts: np.ndarray, joints: np.ndarray) -> np.ndarray:
-        """Lengths in metres."""
-        p = self.weights @ np.concatenate((verts, joints))
-        d = np.linalg.norm(p[self.segments[:, 0]] - p[self.segments[:, 1]], axis=1)
-        return self.coefficients @ d
-
-
-def palm_section(rig: Rig) -> np.ndarray:
-    """Convex loop around the knuckles as weights over the vertices, in order around the palm.
-
-    The plane holds the knuckles of index and little finger and the palm's normal, as where ANSUR
-    measures hand breadth and circumference (metacarpale II to V).
-    """
-    a, b = rig.joints[6], rig.joints[21]
-    across = unit(np.array([a[0] - b[0], a[1] - b[1], 0]))
-    normal = np.array([-across[1], across[0], 0])
-    height = (rig.verts - a) @ normal
-    palm = rig.weights[:, [0, 5, 10, 15, 20, 6, 11, 16, 21]].sum(1) > 0.5
-    edges = np.unique(
-        np.sort(np.concatenate([rig.faces[:, [i, j]] for i, j in ((0, 1), (1, 2), (2, 0))]), 1),
-        axis=0,
-    )
-    crossing = (height[edges[:, 0]] * height[edges[:, 1]] < 0) & palm[edges].all(1)
-    edges = edges[crossing]
-    t = height[edges[:, 0]] / (height[edges[:, 0]] - height[edges[:, 1]])
-    W = np.zeros((len(edges), len(rig.verts)))
-    W[np.arange(len(edges)), edges[:, 0]] = 1 - t
-    W[np.arange(len(edges)), edges[:, 1]] = t
-    points = W @ rig.verts
-    flat = np.stack((points @ across, points[:, 2]), 1)
-    from scipy.spatial import ConvexHull
-
-    return W[ConvexHull(flat).vertices]
-
-
-CREASE_FRACTION = 0.03
-"""Distal wrist crease, as a fraction of the way from the wrist joint to the middle knuckle."""
-DIGIT_CREASE_FRACTION = 0.5
-"""Crease at the root of the middle finger, as a fraction of its proximal phalanx."""
-BONE_NAMES = (
-    *("thumb_carpal", "thumb_metacarpal", "thumb_proximal", "thumb_distal"),
-    *(f"{f}_{b}" for f in FINGERS[1:] for b in ("metacarpal", "proximal", "middle", "distal")),
-)
-
-
-def measure_points(rig: Rig, tips: list[int]) -> MeasurePoints:
-    """All measures of the hand: ANSUR's four, then each finger, then each bone."""
-    num_verts = len(rig.verts)
-    section = palm_section(rig)
-    keypoints = np.zeros((21, num_verts + 25))
-    for f in range(5):
-        chain = [j for j in range(25) if RIG_FINGER[j] == f and j not in TIP_RIG_JOINTS]
-        for k, j in enumerate(chain[-3:]):
-            keypoints[1 + 4 * f + k, num_verts + j] = 1
-        keypoints[4 + 4 * f, tips[f]] = 1
-    keypoints[0, num_verts] = 1
-    crease = (1 - CREASE_FRACTION) * keypoints[:1] + CREASE_FRACTION * keypoints[9:10]
-    loop = np.pad(section, ((0, 0), (0, 25)))
-    x = section @ rig.verts[:, 0]
-    first = 22
-    right, left = first + int(x.argmax()), first + int(x.argmin())
-    weights = np.concatenate((keypoints, crease, loop))
-    rows: dict[str, list[tuple[int, int, float]]] = {}
-    middle = [(9, 10), (10, 11), (11, 12)]
-    rows["hand_length"] = [(21, 9, 1.0), *((a, b, 1.0) for a, b in middle)]
-    rows["palm_length"] = [(21, 9, 1.0), (9, 10, DIGIT_CREASE_FRACTION)]
-    rows["hand_breadth"] = [(right, left, 1.0)]
-    n = len(section)
-    rows["hand_circumference"] = [(first + k, first + (k + 1) % n, 1.0) for k in range(n)]
-    for f, finger in enumerate(FINGERS):
-        base = 1 + 4 * f + (1 if f == 0 else 0)
-        rows[f"{finger}_length"] = [(k, k + 1, 1.0) for k in range(base, 4 + 4 * f)]
-    for k, name in enumerate(BONE_NAMES):
-        end = k + 1
-        rows[name] = [(0 if k % 4 == 0 else end - 1, end, 1.0)]
-    segments = sorted({(a, b) for row in rows.values() for a, b, _ in row})
-    coefficients = np.zeros((len(rows), len(segments)))
-    for i, row in enumerate(rows.values()):
-        for a, b, c in row:
-            coefficients[i, segments.index((a, b))] += c
-    return MeasurePoints(
-        names=tuple(rows), weights=weights, segments=np.array(segments), coefficients=coefficients
-    )
-
-
-def fingertips(rig: Rig) -> list[int]:
-    """The vertex of each fingertip: farthest along the last bone, near its axis."""
-    tips = []
-    directions = bone_directions(rig.joints)
-    for tip in TIP_RIG_JOINTS:
-        local = rig.verts - rig.joints[tip]
-        along = local @ directions[tip]
-        off = np.linalg.norm(local - along[:, None] * directions[tip], axis=1)
-        score = along - 0.5 * off - 10.0 * (rig.weights[:, tip - 1] < 0.9)
-        tips.append(int(score.argmax()))
-    return tips
 
 
 # ---------------------------------------------------------------- the shape space
@@ -496,8 +264,6 @@ def palmar_directions(rig: Rig) -> tuple[np.ndarray, np.ndarray]:
 
 def main() -> None:
     """Build and write the model."""
-    from hand_pose_space import pose_space
-
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--cache", type=Path, required=True, help="where the npm package is kept")
     parser.add_argument("--ansur", type=Path, required=True, help="ANSUR II statistics, JSON")
@@ -540,9 +306,6 @@ def main() -> None:
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """The same arrays give the same bytes: fixed order, fixed dates, float32."""
-    import io
-    import zipfile
-
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for key, value in arrays.items():
             kind = {"f": np.float32, "i": np.int32}.get(value.dtype.kind)

@@ -44,7 +44,7 @@ SHRINK_OFF_DIAGONAL = 0.5
 
 RENDERED = Path(__file__).with_name("rendered_marks.json")
 """Offsets on renders with exact truth: the start, and where stays what photos do not show."""
-OFFSET_DECAY = 0.03
+OFFSET_DECAY = 0.15
 """Pull of the offsets towards the start per round."""
 
 SHAPE_GAIN = 0.7
@@ -141,7 +141,7 @@ def main() -> None:
     """Detect, fit, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--real", type=Path, required=True, help="folder with the real photos")
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=8)
     args = parser.parse_args()
     config = CalibrationConfig(objective=ObjectiveConfig())
     evidence = []

@@ -5,6 +5,7 @@ python tools/contact_sheet.py --out sheet.png
 
 import argparse
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -43,7 +44,7 @@ POSES["point"] = {k: v for k, v in POSES["fist"].items() if not k.startswith("in
 
 
 def cell(
-    betas: torch.Tensor, pose: dict[str, float], turn: tuple[float, float, float]
+    betas: torch.Tensor, pose: Mapping[str, float], turn: tuple[float, float, float]
 ) -> np.ndarray:
     """One rendered hand on white; pose in degrees, turn a rotation vector of the wrist."""
     model = open_hand()

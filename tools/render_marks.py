@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from build_demo import fetch_panoramas, rounded
+from build_demo import fetch_panoramas
 from demo_photo import Body, Camera, photograph, true_hand
 from demo_shots import SHOTS
 
@@ -53,7 +53,7 @@ def render(args: argparse.Namespace) -> None:
                 samples=args.samples,
                 seed=100 + shot + 50 * person,
             )
-            record = rounded(true_hand(body, SHOTS[shot], camera).record(camera))
+            record = true_hand(body, SHOTS[shot], camera).record(camera)
             truth = json.dumps({"betas": betas.tolist(), **record})
             path.with_suffix(".json").write_text(truth)
             cv2.imwrite(str(path), np.ascontiguousarray(rgb[..., ::-1]))
