@@ -205,7 +205,6 @@ def identity_of(
         betas=betas,
         covariance=covariance,
         measurements=measure(pipe.model, betas, covariance),
-        landmark_bias_m=fused.bias.numpy(),
     )
 
 

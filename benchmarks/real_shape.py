@@ -126,8 +126,8 @@ def residual_table(sets: Sequence[Fitted]) -> str:
     text = (
         "Root mean square distance of the fitted landmark points to the seen ones, in % of the "
         "hand's length in the image. Calibrated: clips from 20 of their own frames, sign_digits "
-        "from the student's five other photos. Fewer unknowns cannot fit the same points better; "
-        "what counts is how little it costs."
+        "from the student's five other photos. A calibrated hand has no free shape, which costs, "
+        "but brings the person's own landmark points, which gains."
     )
     return section("2D residual", text, table(head, rows, 2))
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,7 +15,6 @@ from tables import section, table
 
 from idhand import Identity, Pipeline
 from idhand.geometry import procrustes
-from idhand.hand import BonePoints
 from idhand.records import Detection, HandResult
 from idhand.refinement import hand_size_px
 from idhand.refinement.evidence import FLIP, undistorted
@@ -99,12 +98,10 @@ def matched(rig: Rig, sets: Sequence[ShotSet]) -> tuple[list[Pair], int]:
     return pairs, other_side
 
 
-def landmark_points(pipe: Pipeline, hand: HandResult, identity: Identity | None) -> Points:
+def landmark_points(pipe: Pipeline, hand: HandResult) -> Points:
     """The fitted points that the landmark net marks, camera frame: not the joints."""
     marks = pipe.model.landmarks
     assert marks is not None
-    if identity is not None:
-        marks = replace_template(marks, identity)
     rest = marks.template + marks.shape_basis @ torch.from_numpy(hand.betas)
     fitted = pipe.model.with_shape(torch.from_numpy(hand.betas))
     flip = np.ones(3) if hand.is_right else FLIP
@@ -113,11 +110,6 @@ def landmark_points(pipe: Pipeline, hand: HandResult, identity: Identity | None)
     local = rest - fitted.rest_joints[marks.joint]
     points = joints[marks.joint] + (R[marks.joint] @ local[..., None])[..., 0]
     return points.numpy() * flip
-
-
-def replace_template(marks: BonePoints, identity: Identity) -> BonePoints:
-    """The points of a person, as the pipeline takes them from an identity."""
-    return replace(marks, template=marks.template + torch.from_numpy(identity.landmark_bias_m))
 
 
 # ---------------------------------------------------------------- errors
@@ -155,9 +147,7 @@ def stereo_report(data: RealData, sets: Sequence[ShotSet]) -> str:
         fits = [fit_all(pipe, s, i) for s, i in zip(sets, identities, strict=True)]
         hands = [[fits[k][p.frame][p.hands[k]] for p in pairs] for k in (0, 1)]
         joints = [np.stack([h.keypoints_cam for h in hands[k]]) for k in (0, 1)]
-        marks = [
-            np.stack([landmark_points(pipe, h, identities[k]) for h in hands[k]]) for k in (0, 1)
-        ]
+        marks = [np.stack([landmark_points(pipe, h) for h in hands[k]]) for k in (0, 1)]
         rows.append((name, *_agreement(joints, marks, unit * seen, total)))
         depth_rows.append((name, *_camera_space(rig, joints, marks, unit * seen, unit)))
     world = [
@@ -182,7 +172,7 @@ def _shared_identity(pipe: Pipeline, sets: Sequence[ShotSet]) -> Identity:
 def _landmark_bones(pipe: Pipeline, shots: ShotSet, identity: Identity) -> float:
     """Sum of the 20 distances between a person's landmark points, metres, median over a clip."""
     fits = [hand for hands in fit_all(pipe, shots, identity) for hand in hands]
-    marks = np.stack([landmark_points(pipe, hand, identity) for hand in fits])
+    marks = np.stack([landmark_points(pipe, hand) for hand in fits])
     return float(np.median(bone_lengths(marks).sum(1)))
 
 

@@ -101,7 +101,7 @@ def _taco_text(data: RealData, hands: Sequence[TrueHand], chain: float) -> str:
     return (
         "Mean errors of 21 joints in mm, one row per hand and method: in the camera's frame, "
         "relative to the middle knuckle, and after Procrustes with scale. The truth is itself off "
-        "by up to 20 mm on the right hand, and its joints are MANO's, which lie elsewhere than "
+        "by up to 20 mm on the right hand (most in frame_0), and its joints are MANO's, which lie elsewhere than "
         "ours; only depth, side, axes and units are being checked. The net's world points are put "
         "where they project best. The length given is the truth's own middle finger from the wrist "
         f"joint to the tip, bone by bone ({lengths}; mean {chain:.0f} mm, sigma 2 mm). On our mean "
@@ -123,7 +123,7 @@ def _errors(points: np.ndarray, hand: TrueHand, found: Detection | HandResult) -
 
     truth = hand.keypoints
     return (
-        "right" if found.is_right == hand.is_right else "WRONG",
+        "ok" if found.is_right == hand.is_right else "WRONG",
         1e3 * float(points[0, 2]),
         1e3 * float(truth[0, 2]),
         mean_mm(points, truth),

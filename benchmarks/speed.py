@@ -15,8 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from speed_parts import Row, hand_layer, pipeline, refinement, start_up
+from speed_hand import hand_layer
+from speed_pipeline import pipeline, start_up
+from speed_refinement import refinement
 from tables import table
+from timing import Row
 
 PARTS: dict[str, Callable[[int], list[Row]]] = {
     "refinement": refinement,

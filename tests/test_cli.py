@@ -299,7 +299,6 @@ def person(photos: tuple[PhotoUse, ...] = (), **changes: Any) -> Identity:
             "hand_length": Measurement(value_mm=185.04, low_mm=181.0, high_mm=189.0),
             "index_proximal": Measurement(value_mm=42.0, low_mm=39.0, high_mm=45.0),
         },
-        "landmark_bias_m": np.zeros((21, 3)),
         "photos": photos,
         "sides": ("right",),
     }

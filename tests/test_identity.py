@@ -21,7 +21,6 @@ def identity(seed: int = 0) -> Identity:
         betas=betas,
         covariance=covariance,
         measurements=measure(model, betas, covariance),
-        landmark_bias_m=0.001 * rng.normal(size=(21, 3)),
         photos=(PhotoUse(weight=1.0), PhotoUse(weight=0.0, reason="no hand found")),
         K_known="some",
         sides=("left", "right"),
@@ -36,7 +35,6 @@ def test_profile_survives_the_disk(tmp_path: Path) -> None:
     after = Identity.load(tmp_path / "me.hand.json")
     np.testing.assert_allclose(after.betas, before.betas, rtol=1e-7)
     np.testing.assert_allclose(after.covariance, before.covariance, rtol=1e-6)
-    np.testing.assert_allclose(after.landmark_bias_m, before.landmark_bias_m, rtol=1e-6)
     assert after.photos == before.photos
     assert (after.model, after.sides, after.K_known) == (before.model, before.sides, before.K_known)
     assert after.hand_length_mm == before.hand_length_mm
@@ -91,7 +89,6 @@ def test_future_version_says_update(tmp_path: Path) -> None:
         {"betas": [1.0, 2.0]},
         {"betas": [None] * 16},
         {"covariance": (-np.eye(16)).tolist()},
-        {"landmark_bias_m": [[0, 0, 0]]},
         {"measurements_mm": {"hand_length": 3}},
         {"photos": [{}]},
         {"K_known": "perhaps"},

@@ -50,8 +50,6 @@ class Identity:
     betas: Float[np.ndarray, " betas"]
     covariance: Float[np.ndarray, "betas betas"]
     measurements: dict[str, Measurement]
-    landmark_bias_m: Float[np.ndarray, "21 3"]
-    """Where the landmark net marks this person's hand, beyond the usual place; rest frame."""
     photos: tuple[PhotoUse, ...] = ()
     K_known: Literal["all", "some", "none"] = "none"
     """Of how many photos the intrinsics were known; otherwise a field of view was assumed."""
@@ -92,7 +90,6 @@ class Identity:
                 }
                 for name, m in self.measurements.items()
             },
-            "landmark_bias_m": _rounded(self.landmark_bias_m),
             "photos": [{"weight": round(p.weight, 4), "reason": p.reason} for p in self.photos],
             "K_known": self.K_known,
             "sides": list(self.sides),
@@ -150,11 +147,8 @@ def _rounded(array: np.ndarray) -> list[Any]:
 def _from_document(document: dict[str, Any]) -> Identity:
     betas = _array(document, "betas", 1)
     covariance = _array(document, "covariance", 2)
-    bias = _array(document, "landmark_bias_m", 2)
     if covariance.shape != (len(betas), len(betas)):
         raise ValueError(f"{len(betas)} betas with a covariance of {covariance.shape}")
-    if bias.shape != (21, 3):
-        raise ValueError(f"landmark_bias_m of shape {bias.shape} instead of (21, 3)")
     if np.linalg.eigvalsh((covariance + covariance.T) / 2).min() < -1e-6:
         raise ValueError("the covariance is not positive")
     measurements = {
@@ -177,7 +171,6 @@ def _from_document(document: dict[str, Any]) -> Identity:
         betas=betas,
         covariance=covariance,
         measurements=measurements,
-        landmark_bias_m=bias,
         photos=photos,
         K_known=K_known,
         sides=sides,

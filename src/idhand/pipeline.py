@@ -14,7 +14,7 @@ from idhand.assets.models import landmark_bias_covariance
 from idhand.calibration import Anchor, Calibration, CalibrationConfig, ShapePrior, calibrate_shape
 from idhand.detection import HandDetector
 from idhand.geometry import intrinsics_from_fov, project
-from idhand.hand import BonePoints, HandModel
+from idhand.hand import HandModel
 from idhand.identity import Identity, PhotoUse, measure
 from idhand.media import check_intrinsics
 from idhand.records import Detection, HandResult
@@ -150,7 +150,6 @@ class Pipeline:
         objective = self._objective
         betas = self.prior.mean
         if identity is not None:
-            objective = _personal(objective, identity)
             betas = torch.from_numpy(identity.betas)
         start = closed_form_start(objective, seen, world, betas.expand(n, -1))
         solution = solve(objective, seen, start, config, shape=identity is None)
@@ -212,18 +211,6 @@ class Pipeline:
                 )
             )
         return results
-
-
-def _personal(objective: Objective, identity: Identity) -> Objective:
-    """The objective with the points that the landmark net marks on this person."""
-    marks = objective.model.landmarks
-    assert marks is not None
-    moved = BonePoints(
-        template=marks.template + torch.from_numpy(identity.landmark_bias_m),
-        shape_basis=marks.shape_basis,
-        joint=marks.joint,
-    )
-    return replace(objective, model=replace(objective.model, landmarks=moved))
 
 
 def _residual_px(objective: Objective, state: State, seen: Observations) -> torch.Tensor:
@@ -329,7 +316,6 @@ def calibrate(
         betas=betas,
         covariance=covariance,
         measurements=measure(pipe.model, betas, covariance),
-        landmark_bias_m=fused.bias.numpy(),
         photos=_photo_uses(reasons, used, fused),
         K_known="all" if known == len(used) else "some" if known else "none",
         sides=tuple(sorted({"right" if d.is_right else "left" for d in hands})),  # pyright: ignore

@@ -58,7 +58,7 @@ class Errors:
     camera_mm: float
     """Mean, in the camera frame as it is."""
     depth_mm: float
-    """Of the wrist along the camera's axis."""
+    """Of the hand's centre along the camera's axis."""
 
 
 def main(command: Command) -> int:
@@ -174,7 +174,7 @@ def errors_of(hand: HandResult, truth_cam: Float[np.ndarray, "21 3"]) -> Errors:
         relative_mm=mean_mm(found - found[0], truth_cam - truth_cam[0]),
         aligned_mm=mean_mm(moved, truth_cam),
         camera_mm=mean_mm(found, truth_cam),
-        depth_mm=abs(float(found[0, 2] - truth_cam[0, 2])) * 1e3,
+        depth_mm=abs(float((found - truth_cam)[:, 2].mean())) * 1e3,
     )
 
 
