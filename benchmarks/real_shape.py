@@ -126,8 +126,7 @@ def residual_table(sets: Sequence[Fitted]) -> str:
     text = (
         "Root mean square distance of the fitted landmark points to the seen ones, in % of the "
         "hand's length in the image. Calibrated: clips from 20 of their own frames, sign_digits "
-        "from the student's five other photos. A calibrated hand has no free shape, which costs, "
-        "but brings the person's own landmark points, which gains."
+        "from the student's five other photos. A calibrated hand has no free shape, which costs."
     )
     return section("2D residual", text, table(head, rows, 2))
 

@@ -19,6 +19,8 @@ from idhand.records import Detection, HandResult
 from idhand.refinement import hand_size_px
 from idhand.refinement.evidence import FLIP, undistorted
 
+MIDDLE = slice(8, 12)
+"""Bones from the wrist along the middle finger to its tip."""
 MAX_RESIDUAL = 0.1
 """Two hands are one if their landmarks meet within this, over hand size, in both images."""
 
@@ -123,9 +125,10 @@ def aligned_error_mm(a: np.ndarray, b: np.ndarray, with_scale: bool = True) -> n
     return 1e3 * (moved - target).norm(dim=-1).mean(-1).numpy()
 
 
-def with_bones_of(points: np.ndarray, total_m: float) -> np.ndarray:
-    """Points scaled so that their bones sum to a length: the same unit for all methods."""
-    return points * (total_m / bone_lengths(points).sum(-1))[:, None, None]
+def at_size_of(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Points scaled to the reference's size, so that all methods are measured in one unit."""
+    scale, _, _ = procrustes(torch.from_numpy(points), torch.from_numpy(reference))
+    return points * scale.numpy()[:, None, None]
 
 
 def stereo_report(data: RealData, sets: Sequence[ShotSet]) -> str:
@@ -136,8 +139,9 @@ def stereo_report(data: RealData, sets: Sequence[ShotSet]) -> str:
     people = [calibrated(pipe, s) for s in sets]
     shared = _shared_identity(pipe, sets)
     seen = np.stack([p.points for p in pairs])
-    total = _landmark_bones(pipe, sets[0], shared)
-    unit = float(np.median(total / bone_lengths(seen).sum(1)))
+    length = shared.measurements["hand_length"].value_mm / 1e3
+    unit = length / float(np.median(bone_lengths(seen)[:, MIDDLE].sum(1)))
+    seen = unit * seen
     rows, depth_rows = [], []
     for name, identities in (
         ("anonymous", (None, None)),
@@ -148,14 +152,14 @@ def stereo_report(data: RealData, sets: Sequence[ShotSet]) -> str:
         hands = [[fits[k][p.frame][p.hands[k]] for p in pairs] for k in (0, 1)]
         joints = [np.stack([h.keypoints_cam for h in hands[k]]) for k in (0, 1)]
         marks = [np.stack([landmark_points(pipe, h) for h in hands[k]]) for k in (0, 1)]
-        rows.append((name, *_agreement(joints, marks, unit * seen, total)))
-        depth_rows.append((name, *_camera_space(rig, joints, marks, unit * seen, unit)))
+        rows.append((name, *_agreement(joints, marks, seen)))
+        depth_rows.append((name, *_camera_space(rig, joints, marks, seen, unit)))
     world = [
         np.stack([sets[k].shots[p.frame].hands[p.hands[k]].landmarks_world for p in pairs])
         for k in (0, 1)
     ]
-    rows.insert(0, ("the net's world points", *_agreement(world, world, unit * seen, total)))
-    return _stereo_text(pairs, other_side, unit, total, people, rows, depth_rows)
+    rows.insert(0, ("the net's world points", *_agreement(world, world, seen)))
+    return _stereo_text(pairs, other_side, unit, length, people, rows, depth_rows)
 
 
 def _shared_identity(pipe: Pipeline, sets: Sequence[ShotSet]) -> Identity:
@@ -169,20 +173,13 @@ def _shared_identity(pipe: Pipeline, sets: Sequence[ShotSet]) -> Identity:
     )
 
 
-def _landmark_bones(pipe: Pipeline, shots: ShotSet, identity: Identity) -> float:
-    """Sum of the 20 distances between a person's landmark points, metres, median over a clip."""
-    fits = [hand for hands in fit_all(pipe, shots, identity) for hand in hands]
-    marks = np.stack([landmark_points(pipe, hand) for hand in fits])
-    return float(np.median(bone_lengths(marks).sum(1)))
-
-
 def _agreement(
-    joints: Sequence[np.ndarray], marks: Sequence[np.ndarray], seen: np.ndarray, total: float
+    joints: Sequence[np.ndarray], marks: Sequence[np.ndarray], seen: np.ndarray
 ) -> tuple[float, ...]:
     """Between the cameras (with and without scale), then against the triangulated points."""
-    unit = [with_bones_of(p, total) for p in joints]
-    reference = with_bones_of(seen, total)
-    both = aligned_error_mm(unit[1], unit[0])
+    sums = bone_lengths(seen).sum(1)
+    reference = seen * (np.median(sums) / sums)[:, None, None]
+    both = aligned_error_mm(joints[1], at_size_of(joints[0], reference))
     rigid = aligned_error_mm(joints[1], joints[0], with_scale=False)
     truth = [aligned_error_mm(p, reference) for p in marks]
     own = [aligned_error_mm(p, reference) for p in joints]
@@ -218,7 +215,7 @@ def _stereo_text(
     pairs: Sequence[Pair],
     other_side: int,
     unit: float,
-    total: float,
+    length: float,
     people: Sequence[Identity],
     rows: Sequence[tuple],
     depth_rows: Sequence[tuple],
@@ -230,11 +227,11 @@ def _stereo_text(
         f"{100 * MAX_RESIDUAL:.0f} % of hand size; median {residual:.1f} %); {other_side} more "
         "were called left in one image and right in the other and are left out. Each camera is "
         "alone with its K and distortion. Hand lengths calibrated by each, unanchored: "
-        f"{lengths} mm. One square of the board is taken as {1e3 * unit:.2f} mm, so that the "
-        "triangulated landmarks' bones have the median sum that they have on the calibrated hand "
-        f"({1e3 * total:.0f} mm).\n\n"
+        f"{lengths} mm. One square of the board is taken as {1e3 * unit:.2f} mm: then the "
+        "triangulated landmarks from the wrist along the middle finger to its tip measure what the "
+        f"person's hand length is calibrated to, {1e3 * length:.0f} mm.\n\n"
         "Left part: keypoints of camera 1 on those of camera 0, mean distance in mm after "
-        "Procrustes with scale (both first brought to the same sum of bones), and without scale "
+        "Procrustes with scale (at the size of the triangulated hand), and without scale "
         "(as they are). Right part: against the landmarks triangulated from both views, with "
         "scale: the fitted landmark points, and the joints (which are other points by definition)."
     )

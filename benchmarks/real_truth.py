@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from real_data import RealData, ShotSet, fit_all, identity_of
 from real_shape import bone_lengths
-from real_stereo import aligned_error_mm
+from real_stereo import MIDDLE, aligned_error_mm
 from tables import section, table
 
 from idhand import Identity
@@ -20,8 +20,6 @@ from idhand.refinement.start import translation
 
 KNUCKLE = 9
 """The middle finger's MCP: errors relative to it; the wrist is what conventions differ most in."""
-MIDDLE = slice(8, 12)
-"""Bones from the wrist along the middle finger to its tip."""
 TOLERANCE_PX, TOLERANCE_VIDEO_PX, TOLERANCE_WORLD_MM = 20.0, 26.0, 15.0
 """Of the published landmark files. Source: ../shared/data/README.md."""
 
@@ -101,9 +99,10 @@ def _taco_text(data: RealData, hands: Sequence[TrueHand], chain: float) -> str:
     return (
         "Mean errors of 21 joints in mm, one row per hand and method: in the camera's frame, "
         "relative to the middle knuckle, and after Procrustes with scale. The truth is itself off "
-        "by up to 20 mm on the right hand (most in frame_0), and its joints are MANO's, which lie elsewhere than "
-        "ours; only depth, side, axes and units are being checked. The net's world points are put "
-        "where they project best. The length given is the truth's own middle finger from the wrist "
+        "by up to 20 mm on the right hand (most in frame_0), and its joints are MANO's, which lie "
+        "elsewhere than ours; only depth, side, axes and units are being checked. The net's world "
+        "points are put where they project best. The length given is the truth's own middle "
+        "finger from the wrist "
         f"joint to the tip, bone by bone ({lengths}; mean {chain:.0f} mm, sigma 2 mm). On our mean "
         f"hand that chain is {own:.0f} mm where the hand length (crease to tip) is {length:.0f} mm."
     )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
+from idhand import skinning
 from idhand.assets import open_hand, shape_prior
 from idhand.geometry import rotation_from_vector
 from idhand.hand import KEYPOINT_NAMES, Hand, HandModel
@@ -225,3 +226,17 @@ def test_builder_script_is_committed_beside_its_result() -> None:
     root = Path(__file__).parents[1]
     assert (root / "tools" / "build_hand.py").is_file()
     assert (root / "src/idhand/assets/data/WEBXR_LICENSE.txt").read_text().startswith("MIT License")
+
+
+def test_fast_skinning_is_the_plain_one_with_its_derivatives() -> None:
+    rng = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+    weights = normal(7, 4).softmax(-1)
+    inputs = (normal(40, 12, 4), normal(40, 3, 7))
+    assert_close(skinning.skinned(*inputs, weights), skinning._blended(*inputs, weights))
+    small = tuple(x[:2].clone().requires_grad_(True) for x in inputs)
+    assert torch.autograd.gradcheck(lambda t, p: skinning.skinned(t, p, weights), small)
+    assert torch.autograd.gradgradcheck(lambda t, p: skinning.skinned(t, p, weights), small)

@@ -7,12 +7,14 @@ the thumb lies at +x, so that an identity wrist rotation shows the palm to the c
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from idhand.geometry import rotation_from_vector
+from idhand.skinning import as_planes, skinned
 
 JOINT_NAMES = (
     "wrist",
@@ -191,9 +193,42 @@ class HandModel:
                 f"hand model '{self.name}' takes {self.num_betas} betas, got {betas.shape[-1]}; "
                 "betas of one model mean nothing to another"
             )
-        verts = self.template + (betas @ self.shape_basis.flatten(0, 1).T).unflatten(-1, (-1, 3))
-        joints = self.joint_template + torch.einsum("jak,...k->...ja", self.joint_basis, betas)
-        return Hand(model=self, betas=betas, rest_verts=verts, rest_joints=joints)
+        planes = as_planes(self.template) + betas @ self._shape_planes
+        joints = self.joint_template.flatten() + betas @ self.joint_basis.flatten(0, 1).T
+        return Hand(
+            model=self,
+            betas=betas,
+            rest_verts=planes.unflatten(-1, (3, -1)).mT,
+            rest_joints=joints.unflatten(-1, (-1, 3)),
+        )
+
+    @cached_property
+    def _shape_planes(self) -> Float[Tensor, "betas planes"]:
+        """The shape basis as a matrix onto all x, then all y, then all z: fast to multiply."""
+        return self.shape_basis.permute(2, 1, 0).flatten(1).contiguous()
+
+    @cached_property
+    def _pose_planes(self) -> Float[Tensor, "pose planes"]:
+        """The pose basis in the same form."""
+        assert self.pose_basis is not None
+        return self.pose_basis.permute(2, 1, 0).flatten(1).contiguous()
+
+    @cached_property
+    def _levels(self) -> tuple[tuple[Int[Tensor, " joints"], Int[Tensor, " joints"]], ...]:
+        """Joints of equal depth below the wrist, and where their parents stand one level up."""
+        depth = [0]
+        for parent in self.parents[1:]:
+            depth.append(depth[parent] + 1)
+        levels = [[j for j, d in enumerate(depth) if d == k] for k in range(max(depth) + 1)]
+        return tuple(
+            (torch.tensor(here), torch.tensor([above.index(self.parents[j]) for j in here]))
+            for above, here in pairwise(levels)
+        )
+
+    @cached_property
+    def _level_order(self) -> Int[Tensor, " joints"]:
+        """Where each joint stands when the levels are put after one another."""
+        return torch.cat((torch.tensor([0]), *(joints for joints, _ in self._levels))).argsort()
 
     def to(self, dtype: torch.dtype) -> "HandModel":
         """The same model in another floating-point type."""
@@ -262,14 +297,16 @@ class Hand:
         Source: Loper et al., "SMPL", 2015, eq. 2–4 and 9; translation as in docs/conventions.md.
         """
         R, joints = self.chain(rotations, wrist_cam)
-        rest = self.rest_joints
-        shift = joints - torch.einsum("...jab,...jb->...ja", R, rest)
-        transforms = torch.cat((R, shift[..., None]), -1).flatten(-2)
-        blended = self.model.skinning @ transforms
-        points = self._corrected(rotations)
-        x, y, z = points.unsqueeze(-2).unbind(-1)
-        A = blended.unflatten(-1, (3, 4))
-        verts = A[..., 0] * x + A[..., 1] * y + A[..., 2] * z + A[..., 3]
+        shift = joints[..., None] - R @ self.rest_joints[..., None]
+        transforms = torch.cat((R, shift), -1).flatten(-2).mT
+        planes = self._corrected(rotations)
+        batch = torch.broadcast_shapes(transforms.shape[:-2], planes.shape[:-2])
+        moved = skinned(
+            transforms.expand(*batch, -1, -1).reshape(-1, *transforms.shape[-2:]),
+            planes.expand(*batch, -1, -1).reshape(-1, *planes.shape[-2:]),
+            self.model.skinning,
+        )
+        verts = moved.reshape(*batch, *planes.shape[-2:]).mT
         tips = verts[..., self.model.tip_verts, :]
         keypoints = torch.cat((joints, tips), -2)[..., KEYPOINT_ORDER, :]
         return PosedHand(verts=verts, joints=joints, keypoints=keypoints)
@@ -280,20 +317,29 @@ class Hand:
         wrist_cam: Float[Tensor, "*#batch 3"],
     ) -> tuple[Float[Tensor, "*batch joints 3 3"], Float[Tensor, "*batch joints 3"]]:
         """Orientation and position of every joint in the camera frame, without the mesh."""
-        parents = self.model.parents
-        bones = self.rest_joints[..., 1:, :] - self.rest_joints[..., parents[1:], :]
+        model = self.model
+        bones = self.rest_joints[..., 1:, :] - self.rest_joints[..., model.parents[1:], :]
         batch = torch.broadcast_shapes(rotations.shape[:-3], wrist_cam.shape[:-1], bones.shape[:-2])
-        R = [rotations[..., 0, :, :].expand(*batch, 3, 3)]
-        t = [wrist_cam.expand(*batch, 3)]
-        for joint, parent in enumerate(parents[1:], start=1):
-            R.append(R[parent] @ rotations[..., joint, :, :])
-            t.append(t[parent] + (R[parent] @ bones[..., joint - 1, :, None])[..., 0])
-        return torch.stack(R, -3), torch.stack(t, -2)
+        turns = rotations[..., 1:, :, :].expand(*batch, -1, 3, 3)
+        local = torch.cat((turns, bones.expand(*batch, -1, 3)[..., None]), -1)
+        R = rotations[..., :1, :, :].expand(*batch, 1, 3, 3)
+        t = wrist_cam[..., None, :, None].expand(*batch, 1, 3, 1)
+        all_R, all_t = [R], [t]
+        for joints, parents in model._levels:
+            below = R[..., parents, :, :] @ local[..., joints - 1, :, :]
+            R, t = below[..., :3], below[..., 3:] + t[..., parents, :, :]
+            all_R.append(R)
+            all_t.append(t)
+        order = model._level_order
+        return torch.cat(all_R, -3)[..., order, :, :], torch.cat(all_t, -3)[..., order, :, 0]
 
-    def _corrected(self, rotations: Float[Tensor, "*batch joints 3 3"]) -> Tensor:
-        """Rest vertices, with the model's pose correctives if it has any."""
+    def _corrected(
+        self, rotations: Float[Tensor, "*batch joints 3 3"]
+    ) -> Float[Tensor, "*batch2 3 verts"]:
+        """Rest vertices as planes, with the model's pose correctives if it has any."""
+        planes = self.rest_verts.mT
         if self.model.pose_basis is None:
-            return self.rest_verts
+            return planes
         eye = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
         features = (rotations[..., 1:, :, :] - eye).flatten(-3)
-        return self.rest_verts + torch.einsum("vap,...p->...va", self.model.pose_basis, features)
+        return planes + (features @ self.model._pose_planes).unflatten(-1, (3, -1))
