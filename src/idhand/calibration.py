@@ -9,7 +9,7 @@ a prior of its own, more photos do not average it away.
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from idhand.hand import HandModel
@@ -128,7 +128,7 @@ def calibrate_shape(
         new = _falloff(fit / config.poor_fit) * _falloff(disagreement / config.disagreement)
         new = torch.where(new < config.drop_below, torch.zeros_like(new), new)
         if not bool((new > 0).any()):
-            break
+            break  # none agrees with any other: nothing tells which one to trust
         settled = float((new - weights).abs().max()) < 0.02
         weights = new
         if settled:
@@ -271,8 +271,3 @@ class _Problem:
         return self.objective.moved(
             states, torch.cat((step, shared_step.expand(len(step), -1)), -1)
         )
-
-
-def usable(weights: Float[Tensor, " photos"]) -> Bool[Tensor, " photos"]:
-    """Photos that count."""
-    return weights > 0
