@@ -2,6 +2,7 @@
 
     python tools/render_marks.py render --bpy-python PYTHON --cache DIR --out DIR [--people 11]
     python tools/render_marks.py fit --out DIR
+    python tools/render_marks.py evaluate --out DIR
 
 `render` photographs invented people (the first is the average hand) with the demo's studio, at few
 samples; `fit` finds the offset of every landmark from its joint in the bone's frame and writes
@@ -20,10 +21,15 @@ from build_demo import fetch_panoramas
 from demo_photo import Body, Camera, photograph, true_hand
 from demo_shots import SHOTS
 
+import idhand
 from idhand.assets import open_hand
 from idhand.detection import HandDetector
+from idhand.geometry import aligned
 from idhand.hand import KEYPOINT_JOINT
+from idhand.identity import Identity
 from idhand.media import read_image
+from idhand.pipeline import Pipeline
+from idhand.records import HandResult
 
 OUT = Path(__file__).with_name("rendered_marks.json")
 SHOTS_EACH = 5
@@ -91,16 +97,66 @@ def fit(args: argparse.Namespace) -> None:
     print(offsets_mm.round(1))
 
 
+def known(pipe: Pipeline, betas: np.ndarray) -> Identity:
+    """A profile that is certain of a shape."""
+    certain = 1e-8 * np.eye(len(betas))
+    return Identity(model=pipe.model.name, betas=betas, covariance=certain, measurements={})
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Mean errors in mm over people: aligned, about the wrist, in camera space."""
+    pipe, table = idhand.load(), {}
+    assert pipe.model.measures is not None
+    files = sorted(args.out.glob("*.json"))
+    people = {path.name.split("_")[0] for path in files}
+    for person in sorted(people):
+        paths = [path for path in files if path.name.startswith(f"{person}_")]
+        truths = [json.loads(path.read_text()) for path in paths]
+        images = [read_image(path.with_suffix(".png"))[0] for path in paths]
+        Ks = [np.array(truth["K"], dtype=float) for truth in truths]
+        betas = np.array(truths[0]["betas"], dtype=float)
+        length_mm = 1e3 * float(pipe.model.measures.lengths(torch.from_numpy(betas))[0])
+        identities = {
+            "anonymous": None,
+            "mean hand": known(pipe, 0 * betas),
+            "calibrated": idhand.calibrate(pipe, images, K=Ks),
+            "with ruler": idhand.calibrate(pipe, images, K=Ks, hand_length_mm=length_mm),
+            "true shape": known(pipe, betas),
+        }
+        hands = [pipe.detector.detect(rgb, views=2) for rgb in images]
+        for name, identity in identities.items():
+            errors = [
+                errors_mm(pipe.fit([h for h in d if h.is_right][:1], K, None, identity), truth)
+                for d, K, truth in zip(hands, Ks, truths, strict=True)
+            ]
+            found = [e for e in errors if e is not None]
+            table.setdefault(name, []).append(np.mean(found, 0))
+    print(f"{len(files)} pictures of {len(people)} people: aligned, to the wrist, camera space")
+    for name, rows in table.items():
+        print(f"{name:12s}", np.mean(rows, 0).round(2))
+
+
+def errors_mm(hands: list[HandResult], truth: dict) -> tuple[float, float, float] | None:
+    """Aligned, wrist-relative and camera-space error of the 21 keypoints; None if not found."""
+    if not hands:
+        return None
+    found = torch.from_numpy(hands[0].keypoints_cam)
+    exact = torch.tensor(truth["keypoints_cam_m"], dtype=torch.float64)
+    pairs = ((aligned(found, exact), exact), (found - found[0], exact - exact[0]), (found, exact))
+    first, second, third = (1e3 * float((a - b).norm(dim=-1).mean()) for a, b in pairs)
+    return first, second, third
+
+
 def main() -> None:
     """Pick the verb."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     verbs = parser.add_subparsers(required=True)
-    first, second = verbs.add_parser("render"), verbs.add_parser("fit")
+    first, second, third = (verbs.add_parser(v) for v in ("render", "fit", "evaluate"))
     first.add_argument("--bpy-python", required=True, help="Python with PyPI bpy 4.5.15")
     first.add_argument("--cache", type=Path, required=True, help="folder for the npm package")
     first.add_argument("--people", type=int, default=11)
     first.add_argument("--samples", type=int, default=6, help="light paths per pixel")
-    for verb, run in ((first, render), (second, fit)):
+    for verb, run in ((first, render), (second, fit), (third, evaluate)):
         verb.add_argument("--out", type=Path, required=True, help="folder of the pictures")
         verb.set_defaults(run=run)
     args = parser.parse_args()
