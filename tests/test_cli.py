@@ -2,6 +2,7 @@ import errno
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 import idhand
 import idhand.cli.run
+from idhand.assets import open_hand
 from idhand.cli import main
 from idhand.cli.calibrate import _frames, _smaller
 from idhand.cli.common import Camera, Report
@@ -18,14 +20,24 @@ from idhand.cli.demo import errors_of, read_demo, size_table
 from idhand.cli.run import output_names
 from idhand.identity import Identity, Measurement, PhotoUse
 from idhand.media import VideoReader
+from idhand.records import HandResult
 from idhand.view import VideoWriter, read_hands
 from tests.test_view import broken_hand, make_hand
 
 K_640 = [[600.0, 0, 319.5], [0, 600.0, 239.5], [0, 0, 1]]
 
 
+def open_handed(hand: HandResult) -> HandResult:
+    """The same with the open hand's mesh at rest, so that it can be exported."""
+    model = open_hand() if hand.is_right else open_hand().mirrored()
+    verts = model.template.numpy() - model.joint_template[0].numpy() + hand.keypoints_cam[0]
+    return replace(hand, verts_cam=verts, faces=model.faces.numpy(), betas=np.zeros(16))
+
+
 class FakePipe:
     """Finds as many hands as the grey value of the picture says: one per 60."""
+
+    model = open_hand()
 
     def __init__(self):
         self.calls: list[dict[str, Any]] = []
@@ -42,8 +54,13 @@ class FakePipe:
             return [broken_hand()]
         places = [(0.12 * i - 0.1, 0.0, 0.5) for i in range(number)]
         return [
-            make_hand(is_right=i % 2 == 0, centre=place, score=0.6 + 0.1 * i)
+            open_handed(make_hand(is_right=i % 2 == 0, centre=place, score=0.6 + 0.1 * i))
             for i, place in enumerate(places)
+        ]
+
+    def fit(self, detections: Any, K: Any, dist: Any = None, **settings: Any):
+        return [
+            open_handed(make_hand(is_right=seen.is_right, score=seen.score)) for seen in detections
         ]
 
 
@@ -114,7 +131,7 @@ def test_photos_give_overlays_meshes_and_numbers(tmp_path: Path, pipe: FakePipe,
     out = tmp_path / "out"
     assert main(["run", str(tmp_path), "--out", str(out)]) == 0
     made = [f"{stem}{end}" for stem in ("one", "two") for end in (".glb", ".obj", "_overlay.jpg")]
-    assert names(out) == sorted([*made, "hands.json"])
+    assert names(out) == sorted([*made, "hands.json", "report.html"])
     images = read_hands(out / "hands.json")
     assert [image.name for image in images] == ["one", "two"]
     assert [len(image.hands) for image in images] == [1, 2]
@@ -155,7 +172,8 @@ def test_no_hand(tmp_path: Path, pipe: FakePipe, capsys):
     file = photo(tmp_path / "wall.jpg", hands=0)
     assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 1
     assert "wall.jpg: no hand found; is it in view" in capsys.readouterr().err
-    assert names(tmp_path / "out") == ["hands.json"]
+    assert names(tmp_path / "out") == ["hands.json", "report.html"]
+    assert "No hand was found" in (tmp_path / "out" / "report.html").read_text("utf-8")
     assert read_hands(tmp_path / "out" / "hands.json")[0].hands == ()
 
 
@@ -172,7 +190,7 @@ def test_failed_fits_are_told_and_not_exported(tmp_path: Path, pipe: FakePipe, c
     Image.new("RGB", (640, 480), (250, 250, 250)).save(file)
     assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 1
     assert "the fit of 1 hand failed" in capsys.readouterr().err
-    assert names(tmp_path / "out") == ["hands.json", "odd_overlay.jpg"]
+    assert names(tmp_path / "out") == ["hands.json", "odd_overlay.jpg", "report.html"]
 
 
 def test_nothing_to_do(tmp_path: Path, pipe: FakePipe, capsys):
@@ -193,18 +211,58 @@ def test_output_names(tmp_path: Path):
 
 
 def test_one_file_that_cannot_be_written(tmp_path: Path, pipe: FakePipe, capsys, monkeypatch):
-    real = idhand.cli.run.write_glb
+    real = idhand.cli.run.export_photo
 
-    def full(path: Path, hands: Any):
-        if path.name == "a.glb":
+    def full(folder: Path, name: str, *rest: Any):
+        if name == "a":
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, hands)
+        return real(folder, name, *rest)
 
-    monkeypatch.setattr(idhand.cli.run, "write_glb", full)
+    monkeypatch.setattr(idhand.cli.run, "export_photo", full)
     files = [str(photo(tmp_path / f"{name}.jpg")) for name in "ab"]
     assert main(["run", *files, "--out", str(tmp_path / "out")]) == 1
     assert "a.jpg: [Errno 28] No space left on device" in capsys.readouterr().err
     assert [image.name for image in read_hands(tmp_path / "out" / "hands.json")] == ["b"]
+
+
+def test_a_report_that_cannot_be_written(tmp_path: Path, pipe: FakePipe, capsys, monkeypatch):
+    def full(*args: Any, **options: Any):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("idhand.view.HtmlReport.write", full)
+    out = tmp_path / "out"
+    assert main(["run", str(photo(tmp_path / "a.jpg")), "--out", str(out)]) == 1
+    text = capsys.readouterr()
+    assert "report.html cannot be written (No space left on device); all other" in text.err
+    assert "Open" not in text.out
+    assert names(out) == ["a.glb", "a.obj", "a_overlay.jpg", "hands.json"]
+
+
+def test_reports_and_exports_are_a_choice(tmp_path: Path, pipe: FakePipe):
+    file, out = str(photo(tmp_path / "a.jpg")), tmp_path / "out"
+    assert main(["run", file, "--out", str(out), "--no-report", "--export", "ply", "npz"]) == 0
+    assert names(out) == ["a.npz", "a.ply", "a_overlay.jpg", "hands.json"]
+    assert main(["run", file, "--out", str(out), "--export", "fbx"]) == 2
+
+
+def test_usd_without_its_library_is_told_before_any_work(
+    tmp_path: Path, pipe: FakePipe, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "pxr", None)
+    file, out = str(photo(tmp_path / "a.jpg")), tmp_path / "out"
+    assert main(["run", file, "--out", str(out), "--export", "usd"]) == 2
+    assert "idhand[usd]" in capsys.readouterr().err
+    assert pipe.calls == []
+    assert not out.exists()
+
+
+def test_problems_are_in_the_report(tmp_path: Path, pipe: FakePipe):
+    (tmp_path / "<b>bad<i> 👋.jpg").write_text("no picture")
+    photo(tmp_path / """it's "good" & fine.jpg""")
+    assert main(["run", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "&lt;b&gt;bad&lt;i&gt; 👋.jpg is not a picture that can be read" in page
+    assert "it&#39;s &#34;good&#34; &amp; fine.jpg" in page
 
 
 def test_output_folders_that_cannot_be_written_to(tmp_path: Path, pipe, capsys, monkeypatch):
@@ -355,7 +413,7 @@ def test_videos_are_followed(tmp_path: Path, pipe: FakePipe, capsys):
     file = clip(tmp_path / "c.mp4", numbers)
     assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 0
     frames = read_hands(tmp_path / "out" / "hands.jsonl")
-    assert names(tmp_path / "out") == ["c_overlay.mp4", "hands.jsonl"]
+    assert names(tmp_path / "out") == [*("c.glb", "c_overlay.mp4", "hands.jsonl", "report.html")]
     assert [frame.frame for frame in frames] == list(range(37))
     assert frames[5].time_s == pytest.approx(0.2, abs=1e-6)
     found = [len(frame.hands) for frame in frames]
@@ -392,9 +450,9 @@ def test_videos_without_hands_or_with_a_broken_end(tmp_path: Path, pipe: FakePip
     assert "empty.mp4: no hand found in any frame" in text
     assert "broken.mp4" in text
     assert "frames could be read; those were done" in text
-    assert {"empty_overlay.mp4", "broken_overlay.mp4", "hands.jsonl"} == set(
-        names(tmp_path / "out")
-    )
+    assert set(names(tmp_path / "out")) == {
+        *("empty_overlay.mp4", "broken_overlay.mp4", "broken.glb", "hands.jsonl", "report.html")
+    }
 
 
 # --------------------------------------------------------------------------------------- calibrate
@@ -437,7 +495,11 @@ def test_calibrate_prints_measures_and_writes_the_profile(tmp_path: Path, calibr
     assert "b.jpg counts 40%: doubtful pose" in text.err
     assert "the camera is known for none of the pictures" in text.err
     assert "--hand-length-mm makes them yours" not in text.err
-    assert names(out.parent) == ["me.hand.json"]
+    assert names(out.parent) == ["me.hand.json", "me.report.html"]
+    assert f"Open {out.parent / 'me.report.html'}" in text.out
+    page = (out.parent / "me.report.html").read_text("utf-8")
+    assert "doubtful pose" in page
+    assert "<b>b.jpg</b>" in page
 
 
 def test_calibrate_goes_on_without_bad_photos(tmp_path: Path, calibrations, capsys):
@@ -541,7 +603,8 @@ def test_demo_compares_with_the_truth(tmp_path: Path, small_demo, calibrations, 
     assert set(names(out)) == {
         *(f"photo_0{i}_before_after.jpg" for i in range(3)),
         *(f"photo_0{i}{suffix}" for i in range(2) for suffix in (".glb", ".obj")),
-        *("hands.json", "photos.hand.json", "photos_and_ruler.hand.json"),
+        *(f"photo_00{end}" for end in (".ply", ".npz", "_hand_0_right.bvh", ".openxr.json")),
+        *("hands.json", "photos.hand.json", "photos_and_ruler.hand.json", "report.html"),
     }
 
 

@@ -219,7 +219,7 @@ def test_distortion_is_taken_out(pipe: Pipeline, truth: dict) -> None:
 def test_public_surface_is_pinned_and_lazy() -> None:
     names = {
         *("Detection", "Hand", "HandModel", "HandResult", "Identity", "Pipeline", "PosedHand"),
-        *("calibrate", "load", "read_image", "__version__"),
+        *("calibrate", "load", "read_image", "view", "__version__"),
     }
     assert set(dir(idhand)) == names
     assert all(getattr(idhand, name) is not None for name in names)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from idhand.pipeline import load as load
     from idhand.records import Detection as Detection
     from idhand.records import HandResult as HandResult
+    from idhand.view.notebook import view as view
 
 __version__ = "0.1.0"
 
@@ -28,15 +29,20 @@ _HOME = {
     "calibrate": "pipeline",
     "load": "pipeline",
     "read_image": "media",
+    "view": "view",
 }
-"""Public name → module. Loaded on first use, so that `import idhand` costs no torch."""
+"""Public name → module. Loaded on first use, so that `import idhand` costs no torch.
+
+`view` is the module itself, which can be called.
+"""
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first asked for."""
     if name not in _HOME:
         raise AttributeError(f"module 'idhand' has no attribute '{name}'")
-    return getattr(import_module(f"idhand.{_HOME[name]}"), name)
+    module = import_module(f"idhand.{_HOME[name]}")
+    return module if _HOME[name] == name else getattr(module, name)
 
 
 def __dir__() -> list[str]:

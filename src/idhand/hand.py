@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
 
+import roma
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -85,6 +86,21 @@ class PoseSpace:
     def rotations(self, angles: Float[Tensor, "*batch dofs"]) -> Float[Tensor, "*batch 15 3 3"]:
         """Rotations of the 15 finger joints relative to their parents."""
         return rotation_from_vector(self.vectors(angles))
+
+    @cached_property
+    def _angles_of_vectors(self) -> Float[Tensor, "dofs vectors"]:
+        """Least squares: the 45 numbers of 15 rotation vectors → angles."""
+        eye = torch.eye(self.num_dofs, dtype=self.axis.dtype)
+        return torch.linalg.pinv(self.vectors(eye).flatten(-2).mT)
+
+    def angles(self, rotations: Float[Tensor, "*batch 15 3 3"]) -> Float[Tensor, "*batch dofs"]:
+        """The opposite of `rotations`: the angles that come nearest to given joint rotations.
+
+        Exact for what `rotations` made of angles, while no joint turns by half a turn or more.
+        What a joint has no axis for is left out: least squares on its rotation vector.
+        """
+        vectors = roma.rotmat_to_rotvec(rotations)
+        return vectors.flatten(-2) @ self._angles_of_vectors.mT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 Status = Literal["converged", "max_iterations", "diverged"]
 """How a fit ended: at a minimum, out of iterations, or nowhere (its numbers are not usable)."""
@@ -65,3 +65,19 @@ class HandResult:
     """Posterior standard deviation of the wrist's depth, in metres; large without identity."""
     detection: Detection
     """What was seen; `previous=` starts from it."""
+
+    def overlay(
+        self,
+        rgb: UInt8[np.ndarray, "height width 3"],
+        *,
+        dist: Float[np.ndarray, " 5"] | None = None,
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """Draw this hand on a copy of its photo; `idhand.view.overlay` draws several, in styles.
+
+        Args:
+            rgb: The photo that the hand was estimated from.
+            dist: OpenCV's lens distortion of the photo, if it was given to the pipeline.
+        """
+        from idhand.view.overlay import overlay  # drawing stands above the records
+
+        return overlay(rgb, [self], dist=dist)

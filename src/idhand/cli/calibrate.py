@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 from tyro.conf import Positional, arg
@@ -15,12 +14,16 @@ from idhand.cli.common import (
     Camera,
     Report,
     count,
+    each_alone,
     find_inputs,
     progress,
     say,
     writable_folder,
+    write_page,
 )
-from idhand.media import FoundMedia, VideoReader, read_image
+from idhand.media import FoundMedia, VideoReader, read_image, scaled_down
+from idhand.refinement import hand_size_px
+from idhand.view import HtmlReport, ReportPhoto
 
 MAX_SIDE_PX = 2048
 """Larger photos are made this small to keep a hundred of them in memory; the nets see far less."""
@@ -52,6 +55,8 @@ class Command:
     """Camera file: JSON {"K": [[...]], "dist": [...]} or a 3x3 .npy, for pictures of this size."""
     fov: Annotated[float | None, arg(metavar="DEGREES")] = None
     """Field of view across the longer side in degrees, instead of --k."""
+    report: bool = True
+    """Write NAME.report.html beside the profile; unlike the profile it holds the pictures."""
 
     def __post_init__(self):
         length, sigma = self.hand_length_mm, self.hand_length_sigma_mm
@@ -87,8 +92,9 @@ def main(command: Command) -> int:
     def with_bar(images: Iterable[Any], total: int | None = None) -> Iterable[Any]:
         return progress(images, total or len(photos), "calibrating")
 
+    pipe = idhand.load()
     me = idhand.calibrate(
-        idhand.load(),
+        pipe,
         [photo.rgb for photo in photos],
         K=[photo.K for photo in photos],
         dist=camera.dist,
@@ -99,7 +105,49 @@ def main(command: Command) -> int:
     me.save(command.out)
     _tell(me, photos, report)
     print(f"\nWritten to {command.out}")
+    if command.report:
+        _write_page(command.out, pipe, me, photos, camera, report)
     return report.exit_code
+
+
+def report_path(profile: Path) -> Path:
+    """`me.hand.json` → `me.report.html`, in the same folder."""
+    name = profile.name.removesuffix(".json").removesuffix(".hand")
+    return profile.with_name(f"{name}.report.html")
+
+
+def _write_page(
+    profile: Path,
+    pipe: Any,
+    me: "idhand.Identity",
+    photos: Sequence[_Photo],
+    camera: Camera,
+    report: Report,
+) -> None:
+    """The report: every picture with the hand before and after, what it counted, the measures."""
+    title = f"A hand measured from {count(photos, 'picture')}"
+    page = HtmlReport(title=title, model=pipe.model, num_photos=len(photos))
+    for photo, use in zip(progress(photos, len(photos), "report"), me.photos, strict=True):
+        dist = camera.dist if photo.K is not None else None
+        hands = pipe(photo.rgb, K=photo.K, dist=dist, identity=me, max_hands=2)
+        if hands:
+            hands = [max(hands, key=lambda hand: hand.score * hand_size_px(hand.detection))]
+        height, width = photo.rgb.shape[:2]
+        page.add_photo(
+            ReportPhoto(
+                name=photo.name,
+                rgb=photo.rgb,
+                width=width,
+                height=height,
+                hands=tuple(hands),
+                anonymous=each_alone(pipe, hands, dist),
+                dist=dist,
+                use=use,
+            )
+        )
+    note = f"The profile {profile.name} holds the shape and no picture."
+    names = [photo.name for photo in photos]
+    write_page(page, report_path(profile), report, me, photo_names=names, files_note=note)
 
 
 def _read(found: FoundMedia, camera: Camera, report: Report) -> list[_Photo]:
@@ -140,15 +188,8 @@ def _smaller(
     rgb: UInt8[np.ndarray, "height width 3"], K: Float[np.ndarray, "3 3"] | None
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "3 3"] | None]:
     """The picture and its K, scaled down to `MAX_SIDE_PX` if it is larger."""
-    height, width = rgb.shape[:2]
-    if max(height, width) <= MAX_SIDE_PX:
-        return rgb, K
-    scale = MAX_SIDE_PX / max(height, width)
-    new_width, new_height = max(round(width * scale), 1), max(round(height * scale), 1)
-    sx, sy = new_width / width, new_height / height
-    S = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])  # centres at integers
-    small = cv2.resize(rgb, (new_width, new_height), interpolation=cv2.INTER_AREA)
-    return np.asarray(small), None if K is None else S @ K
+    small, S = scaled_down(rgb, MAX_SIDE_PX)
+    return small, None if K is None else S @ K
 
 
 def _tell(me: "idhand.Identity", photos: Sequence[_Photo], report: Report) -> None:

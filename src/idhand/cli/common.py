@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +14,8 @@ from tqdm import tqdm
 import idhand
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE
 from idhand.media import FoundMedia, check_intrinsics, find_media, read_camera
+from idhand.records import HandResult
+from idhand.view import HtmlReport
 
 BAR_DELAY_S = 2.0
 """Where nobody watches (no terminal), progress is only told of work that takes longer."""
@@ -153,6 +155,31 @@ def load_identity(path: Path | None) -> "idhand.Identity | None":
     if path is None:
         return None
     return idhand.Identity.load(path)
+
+
+def each_alone(
+    pipe: Any, hands: Sequence[HandResult], dist: Float[np.ndarray, " 5"] | None
+) -> tuple[HandResult, ...]:
+    """The hands of one picture fitted again as if nobody knew whose they are, for comparison."""
+    if not hands:
+        return ()
+    first = hands[0]
+    seen = [hand.detection for hand in hands]
+    return tuple(pipe.fit(seen, first.K, dist, K_is_guess=first.K_is_guess))
+
+
+def write_page(
+    page: HtmlReport, path: Path, report: Report, person: "idhand.Identity | None", **options: Any
+) -> None:
+    """Write the HTML report and say where it is, or what kept it from being written."""
+    page.problems = list(report.problems)
+    try:
+        page.write(path, person, **options)
+    except OSError as error:
+        fault = error.strerror or str(error)
+        report.problem(f"{path} cannot be written ({fault}); all other results are there")
+    else:
+        print(f"Open {path}")
 
 
 def count(things: Sequence[object] | int, one: str, many: str | None = None) -> str:

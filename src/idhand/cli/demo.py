@@ -13,12 +13,23 @@ from PIL import Image
 from tyro.conf import arg
 
 import idhand
-from idhand.cli.common import Report, count, progress, writable_folder
+from idhand.cli.common import Report, count, progress, writable_folder, write_page
 from idhand.media import read_image, replacing
 from idhand.records import HandResult
-from idhand.view import ImageHands, overlay, write_glb, write_hands, write_obj
+from idhand.view import (
+    Format,
+    HtmlReport,
+    ImageHands,
+    ReportPhoto,
+    Table,
+    export_photo,
+    overlay,
+    write_hands,
+)
 
 JPEG_QUALITY = 90
+SAMPLE_FORMATS: tuple[Format, ...] = ("glb", "obj", "ply", "npz", "bvh", "openxr")
+"""What the first picture's hand is written as; the others' only as the first two."""
 GAP_PX = 8
 """White between the pictures before and after."""
 
@@ -29,7 +40,7 @@ class Command:
 
     Measures the person from the pictures, without and with a ruler's reading of the hand's length;
     estimates the hand in every picture before and after that; prints how far off everything is; and
-    writes overlays, meshes and both profiles.
+    writes a report, overlays, meshes and both profiles.
     """
 
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("idhand_demo")
@@ -77,13 +88,32 @@ def main(command: Command) -> int:
         runs[f"after: {name}"] = _estimate(pipe, pictures, me, f"after, {name}")
     print(f"One invented person, {count(pictures, 'picture')}, K known.\n")
     print(size_table(truth["measurements_mm"], people), end="\n\n")
-    print(error_table(pictures, runs))
+    errors = mean_errors(pictures, runs)
+    print(error_table(errors))
     for picture, *hands in zip(pictures, *runs.values(), strict=True):
         if not all(hands):
             report.problem(f"{picture.name}: no hand found")
-    _write(out, pictures, list(runs.values()), people)
+    _write(out, pictures, list(runs.values()), people, pipe.model)
     print(f"\nOverlays (before and after), meshes and profiles are in {out}")
     report.num_done = len(pictures)
+    me = people["photos and ruler"]
+    page = HtmlReport(
+        title=f"One invented person's hand in {count(pictures, 'picture')}",
+        model=pipe.model,
+        num_photos=len(pictures),
+    )
+    _fill(page, pictures, list(runs.values()), me)
+    write_page(
+        page,
+        out / "report.html",
+        report,
+        me,
+        truth_mm=truth["measurements_mm"],
+        comparison=_comparison(errors),
+        photo_names=[f"{picture.name}.jpg" for picture in pictures],
+        files_note="Beside this page: overlays, rigged meshes, hands.json, the profiles, and the "
+        "first picture's hand in more formats. The pictures are rendered; nobody on them exists.",
+    )
     return report.exit_code
 
 
@@ -178,26 +208,78 @@ def errors_of(hand: HandResult, truth_cam: Float[np.ndarray, "21 3"]) -> Errors:
     )
 
 
-def error_table(
+@dataclass(frozen=True, kw_only=True)
+class MeanErrors:
+    """Mean errors of several runs over the pictures in which every run found the hand."""
+
+    num_pictures: int
+    of_runs: Mapping[str, Errors]
+
+
+def mean_errors(
     pictures: Sequence[Picture], runs: Mapping[str, Sequence[HandResult | None]]
-) -> str:
-    """Mean errors over the pictures in which every run found the hand."""
+) -> MeanErrors:
+    """How far each run is from the truth on average."""
     all_found = [i for i in range(len(pictures)) if all(run[i] for run in runs.values())]
-    where = f"mean of {count(all_found, 'picture')}"
-    lines = [
-        f"Error of 21 joints in mm, {where}",
-        f"{'':<26}{'to the wrist':>14}{'aligned':>10}{'in camera':>12}{'depth':>8}",
-    ]
+    of_runs = {}
     for name, hands in runs.items():
         found = [(hands[i], pictures[i]) for i in all_found]
         errors = [errors_of(hand, p.keypoints_cam) for hand, p in found if hand is not None]
         if errors:
-            relative = np.mean([e.relative_mm for e in errors])
-            shape = np.mean([e.aligned_mm for e in errors])
-            camera = np.mean([e.camera_mm for e in errors])
-            depth = np.mean([e.depth_mm for e in errors])
-            lines.append(f"{name:<26}{relative:>14.1f}{shape:>10.1f}{camera:>12.1f}{depth:>8.1f}")
+            fields = ("relative_mm", "aligned_mm", "camera_mm", "depth_mm")
+            means = {f: float(np.mean([getattr(e, f) for e in errors])) for f in fields}
+            of_runs[name] = Errors(**means)
+    return MeanErrors(num_pictures=len(all_found), of_runs=of_runs)
+
+
+def error_table(errors: MeanErrors) -> str:
+    """The mean errors as text."""
+    lines = [
+        f"Error of 21 joints in mm, mean of {count(errors.num_pictures, 'picture')}",
+        f"{'':<26}{'to the wrist':>14}{'aligned':>10}{'in camera':>12}{'depth':>8}",
+    ]
+    for name, e in errors.of_runs.items():
+        numbers = (
+            f"{e.relative_mm:>14.1f}{e.aligned_mm:>10.1f}{e.camera_mm:>12.1f}{e.depth_mm:>8.1f}"
+        )
+        lines.append(f"{name:<26}{numbers}")
     return "\n".join(lines)
+
+
+def _comparison(errors: MeanErrors) -> Table:
+    """The mean errors for the report."""
+    pictures = count(errors.num_pictures, "picture")
+    return Table(
+        title=f"Distance of 21 joints from the truth in mm, mean of {pictures}",
+        head=("", "in the camera's frame", "along its axis", "from the wrist", "best aligned"),
+        rows=tuple(
+            (name, *(f"{x:.1f}" for x in (e.camera_mm, e.depth_mm, e.relative_mm, e.aligned_mm)))
+            for name, e in errors.of_runs.items()
+        ),
+    )
+
+
+def _fill(
+    page: HtmlReport,
+    pictures: Sequence[Picture],
+    runs: Sequence[Sequence[HandResult | None]],
+    me: "idhand.Identity",
+) -> None:
+    """The pictures with the first run as before and the last one as after."""
+    for i, picture in enumerate(progress(pictures, len(pictures), "report")):
+        before, after = ((hand,) if hand else () for hand in (runs[0][i], runs[-1][i]))
+        height, width = picture.rgb.shape[:2]
+        page.add_photo(
+            ReportPhoto(
+                name=f"{picture.name}.jpg",
+                rgb=picture.rgb,
+                width=width,
+                height=height,
+                hands=after,
+                anonymous=before,
+                use=me.photos[i] if i < len(me.photos) else None,
+            )
+        )
 
 
 def _write(
@@ -205,6 +287,7 @@ def _write(
     pictures: Sequence[Picture],
     runs: Sequence[Sequence[HandResult | None]],
     people: Mapping[str, "idhand.Identity"],
+    model: "idhand.HandModel",
 ) -> None:
     """Overlays before and after (with the ruler), meshes and numbers after, and the profiles."""
     images = []
@@ -216,8 +299,8 @@ def _write(
         with replacing(out / f"{picture.name}_before_after.jpg") as temporary:
             Image.fromarray(np.concatenate(halves, 1)).save(temporary, quality=JPEG_QUALITY)
         if after and after[0].status != "diverged":
-            write_glb(out / f"{picture.name}.glb", after)
-            write_obj(out / f"{picture.name}.obj", after)
+            formats = SAMPLE_FORMATS if i == 0 else SAMPLE_FORMATS[:2]
+            export_photo(out, picture.name, after, model, formats)
         record = {"file": f"{picture.name}.jpg", "name": picture.name, "K": picture.K}
         images.append(ImageHands(**record, width=width, height=height, hands=tuple(after)))
     write_hands(out / "hands.json", images)

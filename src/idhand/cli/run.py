@@ -14,22 +14,29 @@ from idhand.cli.common import (
     Camera,
     Report,
     count,
+    each_alone,
     find_inputs,
     load_identity,
     progress,
     say,
     writable_folder,
+    write_page,
 )
 from idhand.media import MediaFile, VideoFrame, VideoReader, read_image, replacing
 from idhand.records import HandResult
 from idhand.view import (
+    Format,
+    HtmlReport,
     ImageHands,
     JsonLines,
+    MotionRecorder,
+    ReportPhoto,
     VideoWriter,
+    check_formats,
+    export_motion,
+    export_photo,
     overlay,
-    write_glb,
     write_hands,
-    write_obj,
 )
 
 REDETECT_FRAMES = 30
@@ -45,9 +52,10 @@ _INPUTS = arg(metavar="INPUT...", help_behavior_hint="")
 class Command:
     """Estimate the 3D hands in photos and videos.
 
-    Folders are searched for photos and videos, but not the folders inside of them. Writes, per
-    photo, NAME_overlay.jpg, NAME.glb and NAME.obj, per video NAME_overlay.mp4, and all numbers to
-    hands.json (photos) and hands.jsonl (videos).
+    Folders are searched for photos and videos, but not the folders inside of them. Writes
+    report.html, a page to look at everything; per photo NAME_overlay.jpg, per video
+    NAME_overlay.mp4; the hands in the formats of --export; and all numbers to hands.json (photos)
+    and hands.jsonl (videos).
     """
 
     inputs: Annotated[Positional[tuple[Path, ...]], _INPUTS]
@@ -60,6 +68,11 @@ class Command:
     """Field of view across the longer side in degrees, instead of --k."""
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("idhand_out")
     """Folder for the results."""
+    export: Annotated[tuple[Format, ...], arg(metavar="FORMAT...")] = ("glb", "obj")
+    """For other programs: glb (rigged; animated for videos), npz, bvh, openxr (JSON), usd; and of
+    photos obj and ply."""
+    report: bool = True
+    """Write report.html, which holds the pictures."""
     mirrored: bool = False
     """The pictures are mirror images, as selfie cameras make them."""
     max_hands: Annotated[int, arg(metavar="N")] = 2
@@ -73,16 +86,33 @@ class Command:
 def main(command: Command) -> int:
     """Do it, print a summary and return the exit code."""
     camera = Camera.from_flags(command.k, command.fov)
+    check_formats(command.export)
     found = find_inputs(command.inputs)
     identity = load_identity(command.identity)
     out = writable_folder(command.out)
     names = output_names([file.path for file in found.files], out)
-    job = _Job(command=command, camera=camera, identity=identity, pipe=idhand.load(), out=out)
     jobs = list(zip(found.files, names, strict=True))
-    job.photos([(file, name) for file, name in jobs if file.kind == "image"])
-    job.videos([(file, name) for file, name in jobs if file.kind == "video"])
+    photos = [(file, name) for file, name in jobs if file.kind == "image"]
+    videos = [(file, name) for file, name in jobs if file.kind == "video"]
+    pipe = idhand.load()
+    page = HtmlReport(
+        title=_title(photos, videos),
+        model=pipe.model,
+        num_photos=len(photos),
+        num_videos=len(videos),
+    )
+    job = _Job(command=command, camera=camera, identity=identity, pipe=pipe, out=out, page=page)
+    job.photos(photos)
+    job.videos(videos)
     job.summary()
+    job.write_page()
     return job.report.exit_code
+
+
+def _title(photos: Sequence[object], videos: Sequence[object]) -> str:
+    """What the report is of."""
+    parts = [count(things, one) for things, one in ((photos, "photo"), (videos, "video")) if things]
+    return f"Hands in {' and '.join(parts)}"
 
 
 @dataclass(kw_only=True)
@@ -94,6 +124,7 @@ class _Job:
     identity: "idhand.Identity | None"
     pipe: Any
     out: Path
+    page: HtmlReport
     report: Report = field(default_factory=Report)
     num_photos: int = 0
     num_videos: int = 0
@@ -125,8 +156,18 @@ class _Job:
             with replacing(self.out / f"{name}_overlay{suffix}") as temporary:
                 picture.save(temporary, quality=JPEG_QUALITY)
         if usable:
-            write_glb(self.out / f"{name}.glb", hands)
-            write_obj(self.out / f"{name}.obj", hands)
+            export_photo(self.out, name, hands, self.pipe.model, self.command.export)
+        if self.command.report:
+            photo = ReportPhoto(
+                name=str(path),
+                rgb=rgb,
+                width=width,
+                height=height,
+                hands=tuple(hands),
+                anonymous=self._each_alone(hands),
+                dist=self.camera.dist,
+            )
+            self.page.add_photo(photo)
         self.num_hands += len(usable)
         return ImageHands(
             file=str(path),
@@ -152,6 +193,12 @@ class _Job:
             mirrored=self.command.mirrored,
             max_hands=max_hands,
         )
+
+    def _each_alone(self, hands: Sequence[HandResult]) -> tuple[HandResult, ...]:
+        """If the person is known: the same hands without that."""
+        if self.identity is None:
+            return ()
+        return each_alone(self.pipe, hands, self.camera.dist)
 
     def _strongest(self, path: Path, hands: list[HandResult]) -> list[HandResult]:
         """At most as many hands as asked for, by score; tells if there were more."""
@@ -183,13 +230,18 @@ class _Job:
         """Follow the hands of one video."""
         reader = VideoReader(path)
         hands: list[HandResult] = []
-        num_seen = 0
-        with VideoWriter(self.out / f"{name}_overlay.mp4", reader.fps) as clip:
+        num_frames, num_seen, last_s = 0, 0, 0.0
+        known, alone = MotionRecorder(), MotionRecorder()
+        overlay_clip = self.out / f"{name}_overlay.mp4"
+        with VideoWriter(overlay_clip, reader.fps) as clip:
             for frame in progress(reader, reader.num_frames_estimate, path.name):
                 height, width = frame.rgb.shape[:2]
                 K = self.camera.intrinsics(width, height)
                 hands = self._follow(frame, K, hands)
+                num_frames, last_s = num_frames + 1, frame.time_s
                 num_seen += bool(hands)
+                known.add(frame.index, frame.time_s, hands)
+                alone.add(frame.index, frame.time_s, self._each_alone(hands))
                 clip.add(overlay(frame.rgb, hands, dist=self.camera.dist))
                 lines.add(
                     ImageHands(
@@ -206,6 +258,19 @@ class _Job:
                     )
                 )
         self.num_frames_with_hands += num_seen
+        motions = known.motions()
+        if motions:
+            export_motion(self.out, name, motions, self.pipe.model, self.command.export, reader.fps)
+        if self.command.report:
+            self.page.add_video(
+                str(path),
+                motions,
+                anonymous=alone.motions(),
+                clip=overlay_clip,
+                num_frames=num_frames,
+                duration_s=last_s + 1 / reader.fps,
+                K_known=self.camera.K is not None or self.camera.fov_deg is not None,
+            )
         if reader.problem:
             self.report.problem(f"{reader.problem}; those were done")
         if not num_seen:
@@ -223,6 +288,23 @@ class _Job:
             seen = self._hands(frame.rgb, K, most)
             followed += [hand for hand in seen if not any(_same(hand, old) for old in followed)]
         return followed[:most]
+
+    def write_page(self) -> None:
+        """The report, if anything could be read."""
+        if self.command.report and self.report.num_done:
+            note = self._files_note()
+            path = self.out / "report.html"
+            write_page(self.page, path, self.report, self.identity, files_note=note)
+
+    def _files_note(self) -> str:
+        """A sentence on what else was written."""
+        formats = ", ".join(self.command.export) or "none"
+        names = " and ".join(
+            name
+            for name, number in (("hands.json", self.num_photos), ("hands.jsonl", self.num_videos))
+            if number
+        )
+        return f"Beside this page: {names} with every number; files for other programs: {formats}."
 
     def summary(self) -> None:
         """What was done and where it lies."""

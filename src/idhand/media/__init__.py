@@ -12,5 +12,6 @@ from idhand.media.files import existing_file as existing_file
 from idhand.media.files import find_media as find_media
 from idhand.media.files import replacing as replacing
 from idhand.media.pictures import read_image as read_image
+from idhand.media.pictures import scaled_down as scaled_down
 from idhand.media.videos import VideoFrame as VideoFrame
 from idhand.media.videos import VideoReader as VideoReader

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
@@ -71,6 +72,23 @@ def read_image(
             orientation, tags = 1, {}  # damaged metadata tell nothing
     rgb = _upright(rgb, orientation)
     return rgb, _intrinsics_from_exif(tags, rgb.shape[1], rgb.shape[0])
+
+
+def scaled_down(
+    rgb: UInt8[np.ndarray, "height width 3"], max_side_px: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "3 3"]]:
+    """The picture with no side longer than that, and S with which K becomes `S @ K`.
+
+    S moves pixel coordinates; it is the identity where nothing had to be done.
+    """
+    height, width = rgb.shape[:2]
+    factor = min(max_side_px / max(height, width), 1.0)
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    if size == (width, height):
+        return rgb, np.eye(3)
+    sx, sy = size[0] / width, size[1] / height
+    S = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])  # centres at integers
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)), S
 
 
 def _open_image(path: Path, stream: BinaryIO) -> Image.Image:

@@ -28,10 +28,15 @@ class VideoWriter:
     the pixel format (yuv420p) needs even ones.
     """
 
-    def __init__(self, path: str | Path, fps: float):
+    def __init__(
+        self, path: str | Path, fps: float, *, crf: str = QUALITY_CRF, max_kbps: int | None = None
+    ):
         if not 0 < fps <= 1000:
             raise ValueError(f"frames per second must be in 0..1000, got {fps}")
         self._path, self._rate = Path(path), Fraction(fps).limit_denominator(1001)
+        self._options: dict[str, object] = {"crf": crf, "preset": "veryfast"}
+        if max_kbps is not None:
+            self._options |= {"maxrate": f"{max_kbps}k", "bufsize": f"{2 * max_kbps}k"}
         self._opened: tuple[OutputContainer, VideoStream] | None = None
         self._size = (0, 0)
         self._stack = ExitStack()
@@ -67,7 +72,7 @@ class VideoWriter:
         stream = container.add_stream("libx264", rate=self._rate)
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": QUALITY_CRF, "preset": "veryfast"}
+        stream.options = self._options
         context = stream.codec_context
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         return container, stream

@@ -1,8 +1,10 @@
 """Hands → mesh files, several hands of one photo in one file, in metres.
 
-OBJ keeps the camera frame of the Python interface (x right, y down, z forward), so its numbers are
-`verts_cam`. GLB is in glTF's frame (x right, y up, z towards the viewer): y and z change sign,
-which is half a turn about x, so triangles keep their direction. In both, normals point outward.
+OBJ and PLY keep the camera frame of the Python interface (x right, y down, z forward), so their
+numbers are `verts_cam`. GLB is in glTF's frame (x right, y up, z towards the viewer): y and z
+change sign, which is half a turn about x, so triangles keep their direction. Normals point outward.
+
+A GLB that can be posed, and files of motions, are in `idhand.view.export`.
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from jaxtyping import Float
 
 from idhand.media import replacing
 from idhand.records import HandResult
+from idhand.view.motion import hand_name
 from idhand.view.overlay import SIDE_COLOURS
 from idhand.view.raster import vertex_normals
 
@@ -32,7 +35,7 @@ def write_glb(path: str | Path, hands: Sequence[HandResult]) -> None:
     from trimesh.visual.texture import TextureVisuals
 
     scene = trimesh.Scene()
-    for name, hand in _named(hands):
+    for name, hand in usable_hands(hands):
         verts = hand.verts_cam.astype(np.float64)
         material = PBRMaterial(
             name=name,
@@ -61,7 +64,7 @@ def write_obj(path: str | Path, hands: Sequence[HandResult]) -> None:
     """
     lines = ["# idhand; metres; camera frame: x right, y down, z forward"]
     first = 1
-    for name, hand in _named(hands):
+    for name, hand in usable_hands(hands):
         lines.append(f"o {name}")
         lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in hand.verts_cam.tolist()]
         lines += [f"f {a} {b} {c}" for a, b, c in (hand.faces + first).tolist()]
@@ -70,10 +73,40 @@ def write_obj(path: str | Path, hands: Sequence[HandResult]) -> None:
         temporary.write_text("\n".join(lines) + "\n")
 
 
-def _named(hands: Sequence[HandResult]) -> list[tuple[str, HandResult]]:
-    """The usable hands; the number in a name is the hand's place in the results."""
-    sides = ["right" if hand.is_right else "left" for hand in hands]
-    named = [(f"hand_{i}_{side}", hands[i]) for i, side in enumerate(sides)]
+def write_ply(path: str | Path, hands: Sequence[HandResult]) -> None:
+    """Write hands as one binary PLY mesh, one hand after the other, coloured by side.
+
+    Vertices are in the order of `verts_cam`, with normals, in the camera frame, in metres.
+
+    Raises:
+        ValueError: If there is no hand with a usable fit to write.
+    """
+    import trimesh  # here, because it takes a second to import
+    from trimesh.exchange.ply import export_ply
+
+    named = usable_hands(hands)
+    sizes = [len(hand.verts_cam) for _, hand in named]
+    firsts = np.cumsum([0, *sizes[:-1]])
+    colours = np.array([[*SIDE_COLOURS[hand.is_right], 255] for _, hand in named], np.uint8)
+    mesh = trimesh.Trimesh(
+        vertices=np.concatenate([hand.verts_cam for _, hand in named]),
+        faces=np.concatenate([h.faces + k for (_, h), k in zip(named, firsts, strict=True)]),
+        vertex_normals=np.concatenate([vertex_normals(h.verts_cam, h.faces) for _, h in named]),
+        vertex_colors=np.repeat(colours, sizes, axis=0),
+        process=False,
+    )
+    data = export_ply(mesh, encoding="binary", vertex_normal=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def usable_hands(hands: Sequence[HandResult]) -> list[tuple[str, HandResult]]:
+    """The hands whose fit has a meaning, by name; numbers are places in the results.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    named = [(hand_name(i, hand.is_right), hand) for i, hand in enumerate(hands)]
     usable = [(name, hand) for name, hand in named if hand.status != "diverged"]
     if not usable:
         raise ValueError("there is no hand with a usable fit, so no mesh can be written")

@@ -1,0 +1,86 @@
+"""Hands → the compact numbers that the page's script draws: meshes, skeletons, cameras."""
+
+import base64
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from idhand.hand import HandModel
+from idhand.records import HandResult
+from idhand.view.report.pictures import PagePhoto
+
+STEP_M = 2e-5
+"""Positions are whole numbers of this: 0.02 mm, which reaches 655 mm around the wrist."""
+
+
+def packed(array: np.ndarray, dtype: str) -> str:
+    """Little-endian numbers as base64."""
+    return base64.b64encode(np.ascontiguousarray(array, dtype=dtype).tobytes()).decode()
+
+
+def packed_points(points: Float[np.ndarray, "points 3"], origin: Float[np.ndarray, " 3"]) -> str:
+    """Positions about an origin as 16-bit steps."""
+    steps = np.rint((points - origin) / STEP_M).clip(-32767, 32767)
+    return packed(steps, "<i2")
+
+
+def packed_shape(hand: HandResult) -> dict[str, Any]:
+    """Mesh and skeleton of a hand about its wrist, and where the wrist is (camera frame, m)."""
+    wrist = hand.keypoints_cam[0].astype(np.float64)
+    return {
+        "origin": [round(float(x), 6) for x in wrist],
+        "verts": packed_points(hand.verts_cam, wrist),
+        "joints": packed_points(hand.keypoints_cam, wrist),
+    }
+
+
+def packed_faces(faces: Int[np.ndarray, "faces 3"]) -> str:
+    """Triangles; meshes of more than 65,535 vertices do not occur among hands."""
+    assert faces.size == 0 or faces.max() < 2**16
+    return packed(faces, "<u2")
+
+
+def relative_camera(
+    K: Float[np.ndarray, "3 3"], photo: PagePhoto | None, width: int, height: int
+) -> list[float]:
+    """fx, fy, cx, cy as shares of the picture, whose edges are at 0 and 1, and its aspect ratio.
+
+    Args:
+        K: Intrinsics of the original picture.
+        photo: The picture in the page, if there is one; else the original's size counts.
+        width: Of the original picture, px.
+        height: Of the original picture, px.
+    """
+    if photo is not None:
+        K, width, height = photo.scale @ K, photo.width, photo.height
+    numbers = (
+        *(K[0, 0] / width, K[1, 1] / height),
+        *((K[0, 2] + 0.5) / width, (K[1, 2] + 0.5) / height),
+        width / height,
+    )
+    return [round(float(x), 6) for x in numbers]
+
+
+def packed_person(model: HandModel, betas: Float[np.ndarray, " betas"]) -> dict[str, Any]:
+    """A person's right hand at rest, palm to the viewer, and where each measure runs on it."""
+    import torch
+
+    shape = torch.from_numpy(betas.astype(np.float64))
+    flat = torch.eye(3, dtype=torch.float64).expand(16, 3, 3)
+    posed = model.with_shape(shape).posed(flat, torch.zeros(3, dtype=torch.float64))
+    zero = np.zeros(3)
+    lines: dict[str, str] = {}
+    if model.measures is not None:
+        m = model.measures
+        moved = m.points + torch.einsum("pak,k->pa", m.shape_basis, shape)
+        shift = posed.joints[0] - model.with_shape(shape).rest_joints[0]
+        ends = (moved + shift)[m.segments].numpy()
+        for name, coefficients in zip(m.names, m.coefficients, strict=True):
+            used = coefficients.numpy() != 0
+            lines[name] = packed_points(ends[used].reshape(-1, 3), zero)
+    return {
+        "verts": packed_points(posed.verts.numpy(), zero),
+        "joints": packed_points(posed.keypoints.numpy(), zero),
+        "lines": lines,
+    }
