@@ -393,6 +393,17 @@ def test_a_full_disk_leaves_the_old_page(tmp_path: Path):
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_many_videos_share_the_meshes(tmp_path: Path):
+    motion = motion_of([0.1 * i for i in range(50)])
+    for num_videos, expected in ((1, 50), (20, 30), (100, 24)):
+        page = HtmlReport(title="Videos", model=MODEL, num_photos=0, num_videos=num_videos)
+        page.add_video("a.mp4", [motion], clip=None, num_frames=50, duration_s=5.0, K_known=True)
+        page.write(tmp_path / "report.html")
+        (tracks,) = numbers_in((tmp_path / "report.html").read_text("utf-8"))["videos"]
+        assert len(tracks[0]["frames"]) == len(tracks[0]["times"]) == expected
+        assert tracks[0]["times"][-1] == 4.9
+
+
 def test_a_video_without_hands_and_without_its_clip(tmp_path: Path):
     page = HtmlReport(title="Video", model=MODEL, num_photos=0, num_videos=1)
     page.add_video(

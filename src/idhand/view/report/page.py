@@ -33,8 +33,8 @@ MAX_PHOTOS = 120
 """Cards of a page; of more photos an even choice is shown."""
 PHOTO_BYTES, CLIP_BYTES = 6_500_000, 4_000_000
 """Shared by all photos, and by all clips; base64 makes a third more of it."""
-MAX_PLAYED_FRAMES = 240
-"""Meshes of a video's hand that the page carries."""
+MAX_PLAYED_FRAMES, PLAYED_FRAMES, MIN_PLAYED_FRAMES = 240, 600, 24
+"""Meshes that the page carries: at most of one hand of a video, about of all, at least of one."""
 MAX_TRACKS = 4
 """Hands of one video that are shown: those seen longest."""
 
@@ -173,7 +173,9 @@ class HtmlReport:
                 tracks=tuple(tracks),
             )
         )
-        self._motions.append([self._played(motion) for motion in longest])
+        share = PLAYED_FRAMES // max(len(longest) * self.num_videos, 1)
+        most = min(max(share, MIN_PLAYED_FRAMES), MAX_PLAYED_FRAMES)
+        self._motions.append([self._played(motion, most) for motion in longest])
 
     def write(
         self,
@@ -262,9 +264,9 @@ class HtmlReport:
             note = f"The first {seconds:.0f} of {duration_s:.0f} s; all of it is in {clip.name}."
         return data_uri("video/mp4", data), note
 
-    def _played(self, motion: HandMotion) -> dict[str, Any]:
-        """Meshes of an even choice of the motion's frames."""
-        num = min(len(motion.frame), MAX_PLAYED_FRAMES)
+    def _played(self, motion: HandMotion, most: int) -> dict[str, Any]:
+        """Meshes of an even choice of at most so many of the motion's frames."""
+        num = min(motion.num_frames, most)
         chosen = np.linspace(0, len(motion.frame) - 1, num).round().astype(int)
         model = self.model if motion.is_right else self.model.mirrored()
         flip = torch.tensor([1.0 if motion.is_right else -1.0, 1, 1], dtype=torch.float64)
