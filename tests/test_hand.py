@@ -199,6 +199,20 @@ def test_flexion_closes_the_hand_and_limits_hold_the_mean() -> None:
     assert (closed_tips[:, 2] < -0.01).all(), "on the palm's side, -z"
 
 
+@pytest.mark.parametrize("name", open_hand().measures.names)  # pyright: ignore
+def test_a_measures_path_is_as_long_as_the_measure(name: str) -> None:
+    measures = open_hand().measures
+    assert measures is not None
+    for seed in range(3):
+        betas = draw(seed, 16)
+        path = measures.path(name, betas)
+        length = (path[1:] - path[:-1]).norm(dim=-1).sum()
+        assert_close(length, measures.lengths(betas)[measures.names.index(name)])
+        assert bool((path[0] == path[-1]).all()) == (name == "hand_circumference")
+    with pytest.raises(ValueError, match="no measure 'nose_length'"):
+        measures.path("nose_length", draw(0, 16))
+
+
 def test_measures_are_differentiable_and_grow_with_size() -> None:
     measures = open_hand().measures
     assert measures is not None

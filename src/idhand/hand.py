@@ -139,6 +139,29 @@ class Measures:
         assert isinstance(jacobian, Tensor)
         return jacobian
 
+    def path(self, name: str, betas: Float[Tensor, " betas"]) -> Float[Tensor, "points 3"]:
+        """Where a measure runs over the hand at rest, from end to end, in metres.
+
+        A part that counts less than fully is cut there; a loop comes back to where it began.
+
+        Raises:
+            ValueError: If the model has no measure of that name.
+        """
+        if name not in self.names:
+            raise ValueError(f"there is no measure '{name}'; there are {', '.join(self.names)}")
+        points = self.points + torch.einsum("pak,k->pa", self.shape_basis, betas)
+        weights = self.coefficients[self.names.index(name)].tolist()
+        parts = zip(self.segments.tolist(), weights, strict=True)
+        after = {first: (second, weight) for (first, second), weight in parts if weight}
+        starts = set(after) - {second for second, _ in after.values()}
+        here = min(starts or after)
+        path = [points[here]]
+        for _ in after:
+            there, weight = after[here]
+            path.append(points[here] + weight * (points[there] - points[here]))
+            here = there
+        return torch.stack(path)
+
     @cached_property
     def growth(self) -> Float[Tensor, " betas"]:
         """Relative change of the hand's length per standard deviation of each beta."""

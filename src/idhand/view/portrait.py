@@ -203,27 +203,13 @@ def _rest_verts(identity: Identity, model: HandModel) -> Float[np.ndarray, "vert
 def _paths(
     measures: Measures, betas: Float[np.ndarray, " betas"], names: Sequence[str]
 ) -> dict[str, Float[np.ndarray, "points 3"]]:
-    """Where measures run on the hand at rest, metres: from point to point, the last part cut.
+    """Where measures run on the hand at rest, metres, from end to end.
 
     Measures that the model lacks are left out.
     """
     shape = torch.from_numpy(betas).to(measures.points.dtype)
-    points = (measures.points + measures.shape_basis @ shape).double().numpy()
-    segments = measures.segments.tolist()
-    paths = {}
-    for name in names:
-        if name not in measures.names:
-            continue
-        weights = measures.coefficients[measures.names.index(name)].tolist()
-        after = {a: (b, w) for (a, b), w in zip(segments, weights, strict=True) if w}
-        (here,) = set(after) - {b for b, _ in after.values()}
-        path = [points[here]]
-        while here in after:
-            there, part = after[here]
-            path.append(points[here] + part * (points[there] - points[here]))
-            here = there
-        paths[name] = np.array(path)
-    return paths
+    known = [name for name in names if name in measures.names]
+    return {name: measures.path(name, shape).double().numpy() for name in known}
 
 
 def _lines(name: str, measurement: Measurement) -> tuple[str, str]:

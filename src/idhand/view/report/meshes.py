@@ -72,13 +72,10 @@ def packed_person(model: HandModel, betas: Float[np.ndarray, " betas"]) -> dict[
     zero = np.zeros(3)
     lines: dict[str, str] = {}
     if model.measures is not None:
-        m = model.measures
-        moved = m.points + torch.einsum("pak,k->pa", m.shape_basis, shape)
-        shift = posed.joints[0] - model.with_shape(shape).rest_joints[0]
-        ends = (moved + shift)[m.segments].numpy()
-        for name, coefficients in zip(m.names, m.coefficients, strict=True):
-            used = coefficients.numpy() != 0
-            lines[name] = packed_points(ends[used].reshape(-1, 3), zero)
+        shift = -model.with_shape(shape).rest_joints[0]  # the measures keep the model's own origin
+        for name in model.measures.names:
+            path = model.measures.path(name, shape) + shift
+            lines[name] = packed_points(path.numpy(), zero)
     return {
         "verts": packed_points(posed.verts.numpy(), zero),
         "joints": packed_points(posed.keypoints.numpy(), zero),

@@ -455,7 +455,7 @@
       const group = new THREE.Group();
       for (const [name, base64] of Object.entries(data.person.lines)) {
         const ends = points(base64, away), parts = [];
-        for (let i = 0; i < ends.length; i += 6) {
+        for (let i = 0; i + 3 < ends.length; i += 3) {
           const a = new THREE.Vector3().fromArray(ends, i), b = new THREE.Vector3().fromArray(ends, i + 3);
           const part = new THREE.Mesh(rod, new THREE.MeshBasicMaterial({ color: 0x1b2430, depthTest: false, transparent: true }));
           part.renderOrder = 4, part.frustumCulled = false;
@@ -488,9 +488,9 @@
     /** Where a measure's label stands: fingers at their tips, the hand's length at the wrist. */
     anchor(name, ends) {
       const at = (k) => new THREE.Vector3().fromArray(ends, k < 0 ? ends.length + 3 * k : 3 * k);
-      if (name === "hand_length") return at(-1).y < at(-2).y ? at(-1) : at(-2);
+      if (name === "hand_length") return at(0);
       if (name.endsWith("_length") && name !== "palm_length") return at(-1);
-      return at(0).lerp(at(-1), 0.5);
+      return at(0).lerp(at(Math.floor(ends.length / 6)), 0.5);
     },
     choose(name) {
       this.chosen = name;
