@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -265,6 +266,21 @@ def test_problems_are_in_the_report(tmp_path: Path, pipe: FakePipe):
     assert "it&#39;s &#34;good&#34; &amp; fine.jpg" in page
 
 
+def test_names_that_are_no_text(tmp_path: Path, pipe: FakePipe, calibrations):
+    """File systems allow bytes that are no UTF-8; files and pages do not."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    try:
+        photo(odd)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    out = tmp_path / "out"
+    assert main(["run", str(odd), "--out", str(out)]) == 0
+    assert read_hands(out / "hands.json")[0].file.endswith("caf�.jpg")
+    assert "caf�.jpg" in (out / "report.html").read_text("utf-8")
+    assert main(["calibrate", str(odd), "--out", str(out / "me.hand.json")]) == 0
+    assert "caf�.jpg" in (out / "me.report.html").read_text("utf-8")
+
+
 def test_output_folders_that_cannot_be_written_to(tmp_path: Path, pipe, capsys, monkeypatch):
     file = photo(tmp_path / "a.jpg")
     (tmp_path / "taken").write_text("a file")
@@ -350,7 +366,7 @@ def test_a_camera_of_another_size(tmp_path: Path, pipe: FakePipe, capsys):
 
 def person(photos: tuple[PhotoUse, ...] = (), **changes: Any) -> Identity:
     values = {
-        "model": "open-hand",
+        "model": open_hand().name,
         "betas": np.zeros(16),
         "covariance": np.eye(16),
         "measurements": {

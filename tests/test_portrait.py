@@ -49,6 +49,12 @@ def ink(rgb: np.ndarray) -> np.ndarray:
     return np.asarray((rgb < 250).any(-1))
 
 
+def meets(a: Box, b: Box) -> bool:
+    """Whether two boxes have an inner point in common."""
+    apart_x = a.right <= b.left or b.right <= a.left
+    return not (apart_x or a.bottom <= b.top or b.bottom <= a.top)
+
+
 # --------------------------------------------------------------------------------- the hand itself
 
 
@@ -217,7 +223,7 @@ def test_labels_are_clear_of_each_other_of_the_hand_and_inside(
         assert box.left >= 0
         assert box.right <= layout.width
         assert 0 <= box.top < box.bottom <= layout.height
-        assert not any(box.meets(other) for other in boxes[i + 1 :])
+        assert not any(meets(box, other) for other in boxes[i + 1 :])
     covered = np.zeros((layout.height, layout.width), np.uint8)
     for triangle in np.rint(layout.verts_px)[model.faces.numpy()].astype(np.int32):
         cv2.fillConvexPoly(covered, triangle, 1)  # independent of the renderer

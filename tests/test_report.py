@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,13 +17,26 @@ from PIL import Image
 
 from idhand.assets import open_hand, population_spreads
 from idhand.identity import Identity, Measurement, PhotoUse, measure
+from idhand.media import VideoReader
 from idhand.records import HandResult
-from idhand.view import HtmlReport, MotionRecorder, ReportPhoto, Table, VideoWriter, overlay
+from idhand.view import (
+    HandMotion,
+    HtmlReport,
+    ImageHands,
+    MotionRecorder,
+    ReportPhoto,
+    ReportVideo,
+    Table,
+    VideoWriter,
+    overlay,
+    read_hands,
+    write_hands,
+)
 from idhand.view.report.charts import _ticks, charts_of
 from idhand.view.report.clips import small_clip
 from idhand.view.report.measures import measure_rows
 from idhand.view.report.meshes import STEP_M, packed_points, relative_camera
-from idhand.view.report.page import MAX_PHOTOS
+from idhand.view.report.page import MAX_PHOTOS, MAX_VIDEOS
 from idhand.view.report.pictures import LAYER_STYLE, layer_uri, page_photo
 from tests.conftest import shared_file
 from tests.test_view import K, broken_hand, make_hand
@@ -133,11 +147,23 @@ def test_a_layer_over_the_photo_is_the_overlay():
 
 
 def test_lens_distortion_is_taken_out_of_the_picture():
-    columns = np.where(np.arange(640) % 40 < 2, 255, 0).astype(np.uint8)
-    lines = np.tile(columns[None, :, None], (480, 1, 3))
-    dist = np.array([-0.3, 0.05, 0.0, 0.0, 0.0])
-    straight = decoded(page_photo(lines, 10**7, K, dist).uri)
-    assert np.abs(straight.astype(int) - lines).mean() > 5
+    """What a distorting lens photographs of a grid comes out where a pinhole would show it."""
+    dist = np.array([-0.3, 0.05, 0.001, 0.002, 0.0])
+    grid = np.stack(np.meshgrid(np.linspace(-0.4, 0.4, 5), np.linspace(-0.3, 0.3, 4)), -1)
+    points = np.concatenate((grid.reshape(-1, 2), np.ones((20, 1))), 1)
+    seen = cv2.projectPoints(points, np.zeros(3), np.zeros(3), K, dist)[0][:, 0]
+    pinhole = cv2.projectPoints(points, np.zeros(3), np.zeros(3), K, np.zeros(5))[0][:, 0]
+    assert np.abs(seen - pinhole).max() > 5
+    rgb = np.full((480, 640, 3), 255, np.uint8)
+    for x, y in seen:
+        cv2.circle(rgb, (round(x), round(y)), 4, (0, 0, 0), cv2.FILLED)
+    straight = 255.0 - decoded(page_photo(rgb, 10**7, K, dist).uri)[..., 0]
+    rows, columns = np.indices(straight.shape)
+    for x, y in pinhole:
+        near = (np.abs(columns - x) < 12) & (np.abs(rows - y) < 12)
+        weight = straight * near
+        assert (weight * columns).sum() / weight.sum() == pytest.approx(x, abs=1.0)
+        assert (weight * rows).sum() / weight.sum() == pytest.approx(y, abs=1.0)
 
 
 def test_positions_come_back_within_half_a_step():
@@ -193,19 +219,19 @@ def test_the_population_is_ansur():
 # ------------------------------------------------------------------------------------------ charts
 
 
-def motion_of(times_s: list[float], **changes: float):
+def motion_of(times_s: list[float], frames: list[int] | None = None) -> HandMotion:
     recorder = MotionRecorder()
-    for i, time_s in enumerate(times_s):
+    for i, time_s in zip(frames or range(len(times_s)), times_s, strict=True):
         depth_m = 0.5 + 0.01 * np.sin(time_s)
-        recorder.add(i, time_s, [replace(real_hand(depth_m=depth_m), **changes)])
+        recorder.add(i, time_s, [real_hand(depth_m=depth_m)])
     (motion,) = recorder.motions()
     return motion
 
 
 def test_curves_break_where_the_hand_was_lost():
     there = [0.0, 0.1, 0.2, 0.3, 0.4]
-    motion = motion_of([*there, *(1.2 + t for t in there)])
-    charts = charts_of(MODEL, motion, None, duration_s=2.0)
+    times, frames = [*there, *(1.2 + t for t in there)], [*range(5), *range(12, 17)]
+    charts = charts_of(MODEL, motion_of(times, frames), None, 2.0, 500)
     assert [chart.title for chart in charts][2] == "Distance of the wrist"
     for chart in charts:
         for line in chart.lines:
@@ -214,13 +240,26 @@ def test_curves_break_where_the_hand_was_lost():
     assert "0.50" in charts[2].summary
 
 
+def test_curves_hold_where_only_the_frame_rate_changes():
+    times = [*np.arange(10) * 0.033, *(0.33 + np.arange(10) * 0.2)]
+    for chart in charts_of(MODEL, motion_of(times), None, 3.0, 500):
+        assert all(line.path.count("M") == 1 for line in chart.lines)
+
+
+def test_a_lone_frame_is_a_dot_and_long_curves_are_thinned():
+    lone = charts_of(MODEL, motion_of([0.5]), None, 1.0, 500)[2].lines[0].path
+    assert re.fullmatch(r"M(500\.0,[\d.]+) \1", lone), "with round ends"
+    many = charts_of(MODEL, motion_of(list(np.arange(40) * 0.1)), None, 4.0, 10)[2].lines[0].path
+    assert many.count(",") == 10
+
+
 def test_joint_angles_are_those_of_the_pose():
     motion = motion_of([0.0, 0.1])
     space = MODEL.pose_space
     assert space is not None
     angles = np.degrees(space.angles(torch.from_numpy(motion.rotations[:, 1:])).numpy())
     index = angles[0, space.names.index("index_mcp_flexion")]
-    chart = charts_of(MODEL, motion, None, duration_s=1.0)[0]
+    chart = charts_of(MODEL, motion, None, 1.0, 500)[0]
     low, high = map(float, re.findall(r"index (-?[\d.]+) to (-?[\d.]+)", chart.summary)[0])
     assert low <= index + 0.6
     assert high >= index - 0.6
@@ -234,11 +273,6 @@ def test_ticks_are_round_and_inside(low: float, high: float):
     assert 2 <= len(marks) <= 6
     assert low <= min(marks) <= max(marks) <= high
     assert len({f"{mark:.{decimals}f}" for mark in marks}) == len(marks)
-
-
-def test_one_frame_makes_curves_too():
-    for chart in charts_of(MODEL, motion_of([0.0]), None, duration_s=0.04):
-        assert all(np.isfinite([at for at, _ in chart.ticks]))
 
 
 def test_a_clip_is_made_small_or_cut(tmp_path: Path):
@@ -306,9 +340,18 @@ def test_what_is_assumed_is_said(tmp_path: Path):
     html = page_of(tmp_path, photo(hands=(guessed,)))
     assert "The camera is not known: a field of view of 60°" in html
     assert "The person is not known" in html
+    assert "The error of an assumed camera is not in them." in html
     mixed = page_of(tmp_path, photo(hands=(guessed,)), photo(), person=person(hand_length_mm=None))
     assert "known for 1 of 2 inputs only" in mixed
     assert "one camera cannot see how large a hand is" in mixed
+
+
+@pytest.mark.parametrize("guess", [True, False])
+def test_distance_is_metric_only_with_a_known_camera_and_a_ruler(tmp_path: Path, guess: bool):
+    hand = replace(real_hand(), K_is_guess=guess)
+    html = page_of(tmp_path, photo(hands=(hand,)), photo(hands=()), person=person())
+    assert ("so distance is metric" in html) != guess
+    assert ("The camera is known, so" in html) != guess, "the photo without a hand does not count"
 
 
 def test_names_are_text_and_nothing_else(tmp_path: Path):
@@ -342,6 +385,37 @@ def test_a_photo_that_is_gone_leaves_its_hands(tmp_path: Path):
     assert "The photo is no longer there; its hands are." in html
     assert len(numbers_in(html)["photos"][0]["hands"]) == 1
     assert 'class="photo"' not in html
+
+
+def test_hands_from_a_file_get_their_meshes_back(tmp_path: Path):
+    hands = (real_hand(), real_hand(is_right=False, seed=3), broken_hand())
+    image = ImageHands(file="a.jpg", name="a", width=640, height=480, K=K, hands=hands)
+    write_hands(tmp_path / "hands.json", [image])
+    (bare,) = read_hands(tmp_path / "hands.json")
+    (whole,) = read_hands(tmp_path / "hands.json", MODEL)
+    for hand, read in zip(hands[:2], whole.hands, strict=False):
+        np.testing.assert_allclose(read.verts_cam, hand.verts_cam, atol=3e-6)
+        np.testing.assert_array_equal(read.faces, hand.faces)
+    assert len(whole.hands[2].verts_cam) == 0
+    pages = [page_of(tmp_path, photo(hands=read.hands)) for read in (bare, whole)]
+    assert pages[0] == pages[1], "the report asks the model itself"
+    assert len(numbers_in(pages[0])["photos"][0]["hands"]) == 2
+
+
+def test_a_person_of_another_model_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="made with hand model 'mano'"):
+        page_of(tmp_path, photo(), person=person(model="mano"))
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_more_photos_than_announced_and_names_of_too_few(tmp_path: Path):
+    page = HtmlReport(title="None were announced", model=MODEL, num_photos=0)
+    for i in range(3):
+        page.add_photo(photo(f"{i}.jpg"))
+    page.write(tmp_path / "report.html", person(), photo_names=["only one.jpg"])
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert html.count('class="card"') == 3
+    assert "Picture 2" in html
 
 
 def test_fifty_difficult_photos_stay_below_fifteen_megabytes(tmp_path: Path):
@@ -393,28 +467,58 @@ def test_a_full_disk_leaves_the_old_page(tmp_path: Path):
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_many_videos_share_the_meshes(tmp_path: Path):
+def video(name: str = "a.mp4", *motions: HandMotion, **changes: object) -> ReportVideo:
+    values = {"clip": None, "num_frames": 50, "duration_s": 5.0, "K_known": True}
+    return ReportVideo(name=name, motions=motions, **{**values, **changes})  # pyright: ignore
+
+
+def test_many_videos_share_the_meshes_and_stay_small(tmp_path: Path):
     motion = motion_of([0.1 * i for i in range(50)])
-    for num_videos, expected in ((1, 50), (20, 30), (100, 24)):
+    sizes = {}
+    for num_videos, expected in ((1, 50), (10, 30), (100, 25)):
         page = HtmlReport(title="Videos", model=MODEL, num_photos=0, num_videos=num_videos)
-        page.add_video("a.mp4", [motion], clip=None, num_frames=50, duration_s=5.0, K_known=True)
+        for i in range(num_videos):
+            page.add_video(video(f"{i}.mp4", motion, replace(motion, name="hand_1_right")))
         page.write(tmp_path / "report.html")
-        (tracks,) = numbers_in((tmp_path / "report.html").read_text("utf-8"))["videos"]
-        assert len(tracks[0]["frames"]) == len(tracks[0]["times"]) == expected
-        assert tracks[0]["times"][-1] == 4.9
+        html = (tmp_path / "report.html").read_text("utf-8")
+        videos = numbers_in(html)["videos"]
+        assert len(videos) == min(num_videos, MAX_VIDEOS)
+        assert len(videos[0][0]["frames"]) == expected
+        assert videos[0][0]["times"][-1] == 4.9
+        sizes[num_videos] = len(html)
+    assert f"{MAX_VIDEOS} of 100 videos are shown" in html
+    assert "500 s" in html
+    assert sizes[100] < 15e6
+
+
+def test_only_the_longest_motions_are_shown_and_that_is_said(tmp_path: Path):
+    motions = [motion_of([0.1 * i for i in range(2 + k)]) for k in range(6)]
+    page = HtmlReport(title="Videos", model=MODEL, num_photos=0, num_videos=1)
+    page.add_video(video("a.mp4", *motions))
+    page.write(tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert "The longest 4 of 6 appearances of hands are shown" in html
+    assert [len(track["times"]) for track in numbers_in(html)["videos"][0]] == [7, 6, 5, 4]
 
 
 def test_a_video_without_hands_and_without_its_clip(tmp_path: Path):
     page = HtmlReport(title="Video", model=MODEL, num_photos=0, num_videos=1)
-    page.add_video(
-        "a/empty.mp4",
-        (),
-        clip=tmp_path / "none.mp4",
-        num_frames=3,
-        duration_s=0.1,
-        K_known=False,
-    )
+    page.add_video(video("a/empty.mp4", clip=tmp_path / "none.mp4"))
     page.write(tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text("utf-8")
     assert "No hand was found in this video." in html
     assert "The clip is not there." in html
+
+
+def test_clips_keep_the_times_of_their_frames(tmp_path: Path):
+    times = [0.0, 0.04, 0.08, 0.5, 1.2, 1.2, 1.24]
+    with VideoWriter(tmp_path / "a.mp4", 25.0) as writer:
+        for i, time_s in enumerate(times):
+            writer.add(np.full((48, 64, 3), 30 * i, np.uint8), time_s)
+    read = [frame.time_s for frame in VideoReader(tmp_path / "a.mp4")]
+    np.testing.assert_allclose(read, times, atol=1e-4)
+    small, seconds = small_clip(tmp_path / "a.mp4", 10**6)
+    assert seconds == pytest.approx(1.24, abs=0.2)
+    (tmp_path / "b.mp4").write_bytes(small)
+    again = [frame.time_s for frame in VideoReader(tmp_path / "b.mp4")]
+    np.testing.assert_allclose(again, times, atol=1e-4)

@@ -11,7 +11,15 @@ from playwright.sync_api import Browser, Page, ViewportSize
 
 from idhand.cli.demo import read_demo
 from idhand.pipeline import calibrate, load
-from idhand.view import HtmlReport, MotionRecorder, ReportPhoto, Table, VideoWriter, overlay
+from idhand.view import (
+    HtmlReport,
+    MotionRecorder,
+    ReportPhoto,
+    ReportVideo,
+    Table,
+    VideoWriter,
+    overlay,
+)
 from idhand.view.overlay import project_px
 from idhand.view.raster import Mesh, render
 from tests.browser import Launch, chromium
@@ -57,7 +65,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     pipe = load()
     me = calibrate(pipe, [p.rgb for p in pictures], K=[p.K for p in pictures], hand_length_mm=202.0)
     page = HtmlReport(title=f"Of {EVIL}", model=pipe.model, num_photos=5, num_videos=1)
-    recorder, first = MotionRecorder(), None
+    recorder, first, hands = MotionRecorder(), None, ()
     clip = folder / "clip.mp4"
     with VideoWriter(clip, 10.0) as writer:
         for i, picture in enumerate(pictures):
@@ -80,9 +88,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             writer.add(picture.rgb)
     small = np.full((75, 100, 3), (200, 30, 60), np.uint8)
     page.add_photo(ReportPhoto(name="wall.jpg", rgb=small, width=100, height=75, hands=()))
-    page.add_video(
-        "clip.mp4", recorder.motions(), clip=clip, num_frames=6, duration_s=0.6, K_known=True
+    recorder.add(12, 1.2, hands)  # when the clip, as that of a long video, has ended
+    video = ReportVideo(
+        name="clip.mp4",
+        motions=recorder.motions(),
+        clip=clip,
+        num_frames=15,
+        duration_s=1.5,
+        K_known=True,
     )
+    page.add_video(video)
     page.problems.append(f"{EVIL}: a problem")
     table = Table(title="Errors", head=("", "mm"), rows=(("before", "9.0"), ("after", "7.0")))
     path = folder / "report.html"
@@ -259,6 +274,10 @@ def test_a_row_shows_where_it_is_measured(window: Opened):
     assert page.locator("#person-view .tag:visible").count() == 7
 
 
+def cursor_percent(page: Page) -> float:
+    return page.locator(".cursor").first.evaluate("c => parseFloat(c.style.left)")
+
+
 def test_the_time_line_and_the_clip_go_together(window: Opened):
     page = window.page
     page.wait_for_function("document.querySelector('video').readyState >= 1")
@@ -268,14 +287,24 @@ def test_the_time_line_and_the_clip_go_together(window: Opened):
     curves.scroll_into_view_if_needed()
     box = curves.bounding_box()
     assert box is not None
-    page.mouse.click(box["x"] + 0.66 * box["width"], box["y"] + 30)
+    page.mouse.click(box["x"] + 0.4 / 1.5 * box["width"], box["y"] + 30)
     window.settle()
     time = page.evaluate("document.querySelector('video').currentTime")
     assert time == pytest.approx(0.4, abs=0.06)
-    left = page.locator(".cursor").first.evaluate("c => parseFloat(c.style.left)")
-    assert left == pytest.approx(66, abs=6)
+    assert cursor_percent(page) == pytest.approx(100 * 0.4 / 1.5, abs=4)
     after = window.picture("section.video .view canvas")
     assert np.abs(after - before).mean() > 1, "the hand in 3D follows"
+    page.mouse.click(box["x"] + 0.55 * box["width"], box["y"] + 30)
+    window.settle()
+    assert blue(window.picture("section.video .view canvas")).mean() < 0.002, "no hand there"
+    page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 30)
+    page.wait_for_timeout(1500)
+    assert cursor_percent(page) == pytest.approx(80, abs=1), "it stays beyond the clip's end"
+    assert blue(window.picture("section.video .view canvas")).mean() > 0.02
+    page.evaluate("document.querySelector('video').play()")
+    page.wait_for_timeout(300)
+    assert cursor_percent(page) < 45, "and goes on with the clip when that plays"
+    page.evaluate("document.querySelector('video').pause()")
     assert window.complaints == []
 
 

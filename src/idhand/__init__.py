@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from idhand.pipeline import load as load
     from idhand.records import Detection as Detection
     from idhand.records import HandResult as HandResult
-    from idhand.view.notebook import view as view
+    from idhand.view.notebook import CallableModule
+
+    view: CallableModule
 
 __version__ = "0.1.0"
 

@@ -18,6 +18,7 @@ from idhand.cli.common import (
     find_inputs,
     progress,
     say,
+    shown,
     writable_folder,
     write_page,
 )
@@ -161,7 +162,7 @@ def _read(found: FoundMedia, camera: Camera, report: Report) -> list[_Photo]:
             rgb, K_file = read_image(file.path)
             K = camera.intrinsics(rgb.shape[1], rgb.shape[0], K_file)
             rgb, K = _smaller(rgb, K)
-            photos.append(_Photo(name=str(file.path), rgb=rgb, K=K, of_video=False))
+            photos.append(_Photo(name=shown(file.path), rgb=rgb, K=K, of_video=False))
     return photos
 
 
@@ -174,7 +175,7 @@ def _frames(path: Path, camera: Camera, report: Report) -> list[_Photo]:
             continue
         K = camera.intrinsics(frame.rgb.shape[1], frame.rgb.shape[0])
         rgb, K = _smaller(frame.rgb, K)
-        name = f"{path} at {frame.time_s:.1f} s"
+        name = f"{shown(path)} at {frame.time_s:.1f} s"
         kept.append(_Photo(name=name, rgb=rgb, K=K, of_video=True))
         if len(kept) >= 4 * VIDEO_FRAMES:
             kept, step = kept[::2], 2 * step

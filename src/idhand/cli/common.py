@@ -1,5 +1,6 @@
 """What the verbs share: problems that do not stop the rest, the camera's flags, progress."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -157,6 +158,11 @@ def load_identity(path: Path | None) -> "idhand.Identity | None":
     return idhand.Identity.load(path)
 
 
+def shown(path: Path | str) -> str:
+    """A path as text for files and people; bytes that are no UTF-8 become question marks."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def each_alone(
     pipe: Any, hands: Sequence[HandResult], dist: Float[np.ndarray, " 5"] | None
 ) -> tuple[HandResult, ...]:
@@ -175,8 +181,8 @@ def write_page(
     page.problems = list(report.problems)
     try:
         page.write(path, person, **options)
-    except OSError as error:
-        fault = error.strerror or str(error)
+    except (ValueError, OSError) as error:
+        fault = getattr(error, "strerror", None) or str(error)
         report.problem(f"{path} cannot be written ({fault}); all other results are there")
     else:
         print(f"Open {path}")

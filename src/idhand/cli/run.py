@@ -19,6 +19,7 @@ from idhand.cli.common import (
     load_identity,
     progress,
     say,
+    shown,
     writable_folder,
     write_page,
 )
@@ -31,6 +32,7 @@ from idhand.view import (
     JsonLines,
     MotionRecorder,
     ReportPhoto,
+    ReportVideo,
     VideoWriter,
     check_formats,
     export_motion,
@@ -159,7 +161,7 @@ class _Job:
             export_photo(self.out, name, hands, self.pipe.model, self.command.export)
         if self.command.report:
             photo = ReportPhoto(
-                name=str(path),
+                name=shown(path),
                 rgb=rgb,
                 width=width,
                 height=height,
@@ -170,8 +172,8 @@ class _Job:
             self.page.add_photo(photo)
         self.num_hands += len(usable)
         return ImageHands(
-            file=str(path),
-            name=name,
+            file=shown(path),
+            name=shown(name),
             width=width,
             height=height,
             K=K,
@@ -241,12 +243,13 @@ class _Job:
                 num_frames, last_s = num_frames + 1, frame.time_s
                 num_seen += bool(hands)
                 known.add(frame.index, frame.time_s, hands)
-                alone.add(frame.index, frame.time_s, self._each_alone(hands))
-                clip.add(overlay(frame.rgb, hands, dist=self.camera.dist))
+                if self.command.report:
+                    alone.add(frame.index, frame.time_s, self._each_alone(hands))
+                clip.add(overlay(frame.rgb, hands, dist=self.camera.dist), frame.time_s)
                 lines.add(
                     ImageHands(
-                        file=str(path),
-                        name=name,
+                        file=shown(path),
+                        name=shown(name),
                         width=width,
                         height=height,
                         K=K,
@@ -263,13 +266,15 @@ class _Job:
             export_motion(self.out, name, motions, self.pipe.model, self.command.export, reader.fps)
         if self.command.report:
             self.page.add_video(
-                str(path),
-                motions,
-                anonymous=alone.motions(),
-                clip=overlay_clip,
-                num_frames=num_frames,
-                duration_s=last_s + 1 / reader.fps,
-                K_known=self.camera.K is not None or self.camera.fov_deg is not None,
+                ReportVideo(
+                    name=shown(path),
+                    motions=motions,
+                    anonymous=alone.motions(),
+                    clip=overlay_clip,
+                    num_frames=num_frames,
+                    duration_s=last_s + 1 / reader.fps,
+                    K_known=self.camera.K is not None or self.camera.fov_deg is not None,
+                )
             )
         if reader.problem:
             self.report.problem(f"{reader.problem}; those were done")

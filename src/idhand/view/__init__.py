@@ -27,10 +27,12 @@ from idhand.view.overlay import overlay as overlay
 from idhand.view.portrait import portrait as portrait
 from idhand.view.report import HtmlReport as HtmlReport
 from idhand.view.report import ReportPhoto as ReportPhoto
+from idhand.view.report import ReportVideo as ReportVideo
 from idhand.view.report import Table as Table
 from idhand.view.results import ImageHands as ImageHands
 from idhand.view.results import JsonLines as JsonLines
 from idhand.view.results import read_hands as read_hands
+from idhand.view.results import with_mesh as with_mesh
 from idhand.view.results import write_hands as write_hands
 
 sys.modules[__name__].__class__ = CallableModule  # so that `idhand.view(hands, rgb)` works, too

@@ -16,6 +16,8 @@ from idhand.media import replacing
 
 QUALITY_CRF = "20"
 """Constant rate factor of x264: lower is better and larger; 17 to 28 is sane."""
+TICKS_PER_S = 90_000
+"""Of the clip's clock, as MPEG's."""
 _BT709 = 1
 """In H.264's tables of primaries, transfer and matrix; what players assume for HD."""
 
@@ -39,6 +41,7 @@ class VideoWriter:
             self._options |= {"maxrate": f"{max_kbps}k", "bufsize": f"{2 * max_kbps}k"}
         self._opened: tuple[OutputContainer, VideoStream] | None = None
         self._size = (0, 0)
+        self._pts = -max(1, round(TICKS_PER_S / self._rate))
         self._stack = ExitStack()
 
     def __enter__(self) -> "VideoWriter":
@@ -47,8 +50,13 @@ class VideoWriter:
         self._stack.push(self._finish)
         return self
 
-    def add(self, rgb: UInt8[np.ndarray, "height width 3"]) -> None:
+    def add(self, rgb: UInt8[np.ndarray, "height width 3"], time_s: float | None = None) -> None:
         """Append a frame.
+
+        Args:
+            rgb: The frame.
+            time_s: When it is shown, since the first frame; without it one step of `fps` after the
+                last one. A time that does not increase is put just after the last one.
 
         Raises:
             ValueError: If its size is not that of the first frame.
@@ -61,6 +69,10 @@ class VideoWriter:
         even = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+        last, step = self._pts, max(1, round(TICKS_PER_S / self._rate))
+        wished = last + step if time_s is None else round(time_s * TICKS_PER_S)
+        self._pts = frame.pts = max(wished, last + 1)
+        frame.time_base = Fraction(1, TICKS_PER_S)
         container.mux(stream.encode(frame))
 
     def _open(self, width: int, height: int) -> tuple[OutputContainer, VideoStream]:
@@ -74,6 +86,7 @@ class VideoWriter:
         stream.pix_fmt = "yuv420p"
         stream.options = self._options
         context = stream.codec_context
+        context.time_base = Fraction(1, TICKS_PER_S)
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         return container, stream
 

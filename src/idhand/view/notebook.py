@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +13,7 @@ from PIL import Image
 from idhand.identity import Identity
 from idhand.media import replacing, scaled_down
 from idhand.records import HandResult
-from idhand.view.overlay import PAPER, SIDE_COLOURS, overlay, project_px
+from idhand.view.overlay import PAPER, SIDE_COLOURS, moved_hand, overlay, project_px
 from idhand.view.portrait import MAX_WIDTH_PX, MIN_WIDTH_PX, portrait
 from idhand.view.raster import Mesh
 from idhand.view.sheet import GREY, Number, Point, Sheet, rounded
@@ -119,7 +119,7 @@ def _on_photo(
 ) -> tuple[UInt8[np.ndarray, "h w 3"], list[HandResult]]:
     """The photo at a size for screens, and its hands there."""
     small, S = scaled_down(rgb, _MAX_PHOTO_PX)
-    return small, [_moved(hand, S) for hand in hands]
+    return small, [moved_hand(hand, S) for hand in hands]
 
 
 def _on_white(
@@ -136,14 +136,7 @@ def _on_white(
     S = np.array([[scale, 0, -scale * offset[0]], [0, scale, -scale * offset[1]], [0, 0, 1]])
     width, height = np.maximum(np.rint(size * scale), 1).astype(int).tolist()
     paper = np.full((height, width, 3), PAPER, np.uint8)
-    return paper, [_moved(hand, S) for hand in hands]
-
-
-def _moved(hand: HandResult, S: Float[np.ndarray, "3 3"]) -> HandResult:
-    """The hand in a picture that was scaled and cut: pixels become `S @ (u, v, 1)`."""
-    factor, shift = S[[0, 1], [0, 1]], S[:2, 2]
-    box = hand.bbox_px * np.tile(factor, 2) + np.tile(shift, 2)
-    return replace(hand, K=S @ hand.K, bbox_px=box, keypoints_px=hand.keypoints_px * factor + shift)
+    return paper, [moved_hand(hand, S) for hand in hands]
 
 
 def _side_by_side(

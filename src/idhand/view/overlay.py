@@ -1,7 +1,7 @@
 """A photo and its hands → the photo with the hands drawn on it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import cv2
@@ -81,6 +81,16 @@ def project_px(
     zero = np.zeros(3)
     points = points_cam.astype(np.float64)
     return cv2.projectPoints(points, zero, zero, K.astype(np.float64), dist)[0].reshape(-1, 2)
+
+
+def moved_hand(hand: HandResult, S: Float[np.ndarray, "3 3"]) -> HandResult:
+    """The hand in a picture that was scaled or cut: pixels (u, v) became S @ (u, v, 1).
+
+    What was detected stays as it is.
+    """
+    factor, shift = S[[0, 1], [0, 1]], S[:2, 2]
+    box = hand.bbox_px * np.tile(factor, 2) + np.tile(shift, 2)
+    return replace(hand, K=S @ hand.K, bbox_px=box, keypoints_px=hand.keypoints_px * factor + shift)
 
 
 def _blend_meshes(

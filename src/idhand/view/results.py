@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idhand import __version__
+from idhand.hand import HandModel
 from idhand.media import existing_file, replacing
 from idhand.records import Detection, HandResult
 
@@ -42,7 +43,7 @@ class ImageHands:
     mirrored: bool = False
     """The picture was said to be a mirror image."""
     hands: tuple[HandResult, ...]
-    """Read back, their meshes are empty."""
+    """Read back without a model, their meshes are empty."""
     frame: int | None = None
     """Index in the video, from 0; None for photos."""
     time_s: float | None = None
@@ -88,8 +89,13 @@ class JsonLines:
         self._stack.__exit__(kind, error, trace)
 
 
-def read_hands(path: str | Path) -> list[ImageHands]:
-    """Read `hands.json` or `hands.jsonl` back; meshes come back empty, null numbers as NaN.
+def read_hands(path: str | Path, model: HandModel | None = None) -> list[ImageHands]:
+    """Read `hands.json` or `hands.jsonl` back; null numbers as NaN.
+
+    Args:
+        path: The file.
+        model: The right-hand model of the hands, such as `pipe.model`: gives them their meshes,
+            which are empty without it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -107,10 +113,42 @@ def read_hands(path: str | Path) -> list[ImageHands]:
         later = [version for version in versions if version != VERSION]
         if later:
             raise ValueError(f"its version is {later[0]}, this idhand reads {VERSION}; update it")
-        return [_decode(record) for record in records]
+        images = [_decode(record) for record in records]
     except (KeyError, TypeError, ValueError) as error:
         missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path} is not a readable file of hands: {missing}") from error
+    if model is None:
+        return images
+    return [
+        dataclasses.replace(
+            image,
+            hands=tuple(
+                hand if hand.status == "diverged" else with_mesh(hand, model)
+                for hand in image.hands
+            ),
+        )
+        for image in images
+    ]
+
+
+def with_mesh(hand: HandResult, model: HandModel) -> HandResult:
+    """The hand with the mesh that its shape and pose give.
+
+    Args:
+        hand: A hand whose fit has a meaning.
+        model: The right-hand model that it was fitted with.
+
+    Raises:
+        ValueError: If the model is another one.
+    """
+    import torch
+
+    sided = model if hand.is_right else model.mirrored()
+    flip = np.array([1.0 if hand.is_right else -1.0, 1.0, 1.0])
+    R = torch.from_numpy(flip[:, None] * hand.rotations * flip)
+    person = sided.with_shape(torch.from_numpy(hand.betas.astype(np.float64)))
+    posed = person.posed(R, torch.from_numpy(hand.keypoints_cam[0].astype(np.float64)))
+    return dataclasses.replace(hand, verts_cam=posed.verts.numpy(), faces=sided.faces.numpy())
 
 
 def _encode(value: object, decimals: int = DECIMALS) -> Any:

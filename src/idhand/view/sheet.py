@@ -47,12 +47,6 @@ class Box:
         """Its middle."""
         return (self.left + self.right) / 2, (self.top + self.bottom) / 2
 
-    def meets(self, other: "Box") -> bool:
-        """Whether the two have an inner point in common."""
-        apart_x = self.right <= other.left or other.right <= self.left
-        apart_y = self.bottom <= other.top or other.bottom <= self.top
-        return not (apart_x or apart_y)
-
 
 def text_width(text: str, size_px: Number, *, bold: bool = False) -> float:
     """Width of one line of text, px."""

@@ -42,8 +42,8 @@ class HandFacts:
     side: str
     distance: str
     """E.g. `0.52 m (± 0.06)`; the interval is the 95 % one."""
-    residual: str
-    score: str
+    more: str
+    """What the 3D view says besides."""
     failed: bool
 
 
@@ -117,8 +117,9 @@ def _facts(hand: HandResult) -> HandFacts:
     return HandFacts(
         side="right" if hand.is_right else "left",
         distance="" if failed else f"{depth:.2f} m (± {Z95 * sigma:.2f})",
-        residual="" if failed else f"{hand.residual_px:.1f} px",
-        score=f"{hand.score:.0%}",
+        more=""
+        if failed
+        else f"{hand.score:.0%} sure, {hand.residual_px:.1f} px off its landmarks",
         failed=failed,
     )
 

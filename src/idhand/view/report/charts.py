@@ -1,30 +1,31 @@
 """Curves over a video's time as SVG paths, drawn so that a page can stretch them to any width."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 
 from idhand.hand import HandModel
+from idhand.identity import Z95
 from idhand.view.motion import HandMotion
 from idhand.view.overlay import FINGER_COLOURS
 
 WIDTH, HEIGHT = 1000.0, 100.0
 """Of the drawing's own units; the page stretches them."""
-MAX_POINTS = 1500
-"""A curve is thinned to this many points by leaving out frames evenly."""
 GAP_FRAMES = 2.5
-"""A curve breaks where frames are farther apart than this many usual steps."""
-Z95 = 1.96
+"""A curve breaks where its frames are farther apart than this many usual steps."""
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 GREY, BLUE = "#8a8f98", "#0072b2"
+
+_Values = Float[np.ndarray, " frames"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A curve, or the edge of a band."""
+    """A curve."""
 
     label: str
     colour: str
@@ -52,14 +53,38 @@ class _Curve:
 
     label: str
     colour: str
-    time_s: Float[np.ndarray, " frames"]
-    values: Float[np.ndarray, " frames"]
+    of: HandMotion
+    """Whose frames and times these are."""
+    values: _Values
     dashed: bool = False
-    half_band: Float[np.ndarray, " frames"] | None = None
+    half_band: _Values | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Axes:
+    """How curves become paths: time to the right, values upwards."""
+
+    duration_s: float
+    max_points: int
+    low: float = 0.0
+    high: float = 1.0
+
+    def x(self, time_s: _Values) -> _Values:
+        return time_s / max(self.duration_s, 1e-9) * WIDTH
+
+    def y(self, values: _Values) -> _Values:
+        return ((self.high - values) / (self.high - self.low) * HEIGHT).clip(0, HEIGHT)
+
+    def thinned(self, count: int) -> slice:
+        return slice(None, None, max(1, -(-count // self.max_points)))
 
 
 def charts_of(
-    model: HandModel, motion: HandMotion, before: HandMotion | None, duration_s: float
+    model: HandModel,
+    motion: HandMotion,
+    before: HandMotion | None,
+    duration_s: float,
+    max_points: int,
 ) -> list[Chart]:
     """Joint angles, distance, hand length and residual of one hand of a video.
 
@@ -68,86 +93,86 @@ def charts_of(
         motion: The hand as reported.
         before: The same hand with a shape guessed in each frame, if the person was known.
         duration_s: Of the whole video, for a common time axis.
+        max_points: A curve is thinned to this many points by leaving out frames evenly.
     """
-    charts = []
-    if model.pose_space is not None:
-        import torch
 
-        angles = model.pose_space.angles(torch.from_numpy(motion.rotations[:, 1:])).numpy()
-        degrees = np.degrees(angles)
-        names = model.pose_space.names
-        for title, joints in (
-            ("Bend of the knuckles", ("mcp",) * 5),
-            ("Bend of the middle joints (thumb: its last)", ("ip", *("pip",) * 4)),
-        ):
-            curves = [
-                _Curve(
-                    label=finger,
-                    colour=_hex(FINGER_COLOURS[k]),
-                    time_s=motion.time_s,
-                    values=degrees[:, names.index(f"{finger}_{joint}_flexion")],
-                )
-                for k, (finger, joint) in enumerate(zip(FINGERS, joints, strict=True))
-            ]
-            charts.append(_chart(title, "°", curves, duration_s))
-    charts.append(_chart("Distance of the wrist", " m", _distance(motion, before), duration_s))
-    if model.measures is not None:
-        curves = _lengths(model, motion, before)
-        charts.append(_chart("Length of the hand", " mm", curves, duration_s))
-    residual = _Curve(
-        label="residual", colour=BLUE, time_s=motion.time_s, values=motion.residual_px
-    )
-    charts.append(_chart("Distance of fitted to seen landmarks", " px", [residual], duration_s))
-    return charts
-
-
-def _distance(motion: HandMotion, before: HandMotion | None) -> list[_Curve]:
-    curves = []
-    if before is not None:
-        curves.append(
-            _Curve(
-                label="each frame alone",
-                colour=GREY,
-                time_s=before.time_s,
-                values=before.wrist_cam[:, 2],
-                dashed=True,
-            )
+    def both(values_of: Callable[[HandMotion], _Values], half_band: _Values | None = None):
+        """The curve of what is reported and, behind it, of each frame alone."""
+        alone = "each frame alone"
+        known = alone if before is None else "with the known hand"
+        own = _Curve(
+            label=known, colour=BLUE, of=motion, values=values_of(motion), half_band=half_band
         )
-    own = _Curve(
-        label="with the known hand" if before is not None else "each frame alone",
-        colour=BLUE,
-        time_s=motion.time_s,
-        values=motion.wrist_cam[:, 2],
-        half_band=Z95 * motion.depth_std_m,
-    )
-    return [*curves, own]
+        if before is None:
+            return [own]
+        values = values_of(before)
+        return [_Curve(label=alone, colour=GREY, of=before, values=values, dashed=True), own]
+
+    distance = both(lambda of: of.wrist_cam[:, 2], Z95 * motion.depth_std_m)
+    residual = _Curve(label="residual", colour=BLUE, of=motion, values=motion.residual_px)
+    charts = [*_bends(model, motion), ("Distance of the wrist", " m", distance)]
+    if model.measures is not None:
+        charts.append(("Length of the hand", " mm", both(lambda of: _lengths_mm(model, of))))
+    charts.append(("Distance of fitted to seen landmarks", " px", [residual]))
+    axes = _Axes(duration_s=duration_s, max_points=max_points)
+    return [_chart(title, unit, curves, axes) for title, unit, curves in charts]
 
 
-def _lengths(model: HandModel, motion: HandMotion, before: HandMotion | None) -> list[_Curve]:
-    import torch
+def _bends(model: HandModel, motion: HandMotion) -> list[tuple[str, str, list[_Curve]]]:
+    """How far the fingers' joints are bent, if the model says what bending is."""
+    if model.pose_space is None:
+        return []
+    angles = model.pose_space.angles(torch.from_numpy(motion.rotations[:, 1:]))
+    degrees, names = np.degrees(angles.numpy()), model.pose_space.names
 
-    assert model.measures is not None
-    at = model.measures.names.index("hand_length")
+    def curve(k: int, joint: str) -> _Curve:
+        values = degrees[:, names.index(f"{FINGERS[k]}_{joint}_flexion")]
+        colour = "#{:02x}{:02x}{:02x}".format(*FINGER_COLOURS[k])
+        return _Curve(label=FINGERS[k], colour=colour, of=motion, values=values)
 
-    def lengths_mm(of: HandMotion) -> Float[np.ndarray, " frames"]:
-        assert model.measures is not None
-        return model.measures.lengths(torch.from_numpy(of.betas))[:, at].numpy() * 1e3
-
-    if before is None:
-        pairs = [("each frame alone", BLUE, motion, False)]
-    else:
-        pairs = [
-            ("each frame alone", GREY, before, True),
-            ("with the known hand", BLUE, motion, False),
-        ]
     return [
-        _Curve(label=label, colour=colour, time_s=of.time_s, values=lengths_mm(of), dashed=dashed)
-        for label, colour, of, dashed in pairs
+        ("Bend of the knuckles", "°", [curve(k, "mcp") for k in range(5)]),
+        (
+            "Bend of the middle joints (thumb: its last)",
+            "°",
+            [curve(k, joint) for k, joint in enumerate(("ip", *("pip",) * 4))],
+        ),
     ]
 
 
-def _chart(title: str, unit: str, curves: Sequence[_Curve], duration_s: float) -> Chart:
-    """Scale the curves to one box; bands are clipped to twice the curves' own range."""
+def _lengths_mm(model: HandModel, motion: HandMotion) -> _Values:
+    assert model.measures is not None
+    lengths = model.measures.lengths(torch.from_numpy(motion.betas))
+    return lengths[:, model.measures.names.index("hand_length")].numpy() * 1e3
+
+
+def _chart(title: str, unit: str, curves: Sequence[_Curve], time_axis: _Axes) -> Chart:
+    """Scale the curves to one box. A band may reach out of it, so that curves stay readable."""
+    low, high = _range(curves)
+    axes = _Axes(
+        duration_s=time_axis.duration_s, max_points=time_axis.max_points, low=low, high=high
+    )
+    marks, decimals = _ticks(low, high)
+    ranges = (
+        f"{c.label} {c.values.min():.{decimals}f} to {c.values.max():.{decimals}f}{unit}"
+        for c in curves
+    )
+    return Chart(
+        title=title,
+        lines=tuple(
+            Line(label=c.label, colour=c.colour, path=_path(c, axes), dashed=c.dashed)
+            for c in curves
+        ),
+        band=" ".join(_area(c, c.half_band, axes) for c in curves if c.half_band is not None),
+        ticks=tuple(
+            (round(100 * (high - v) / (high - low), 1), f"{v:.{decimals}f}{unit}") for v in marks
+        ),
+        summary="; ".join(ranges),
+    )
+
+
+def _range(curves: Sequence[_Curve]) -> tuple[float, float]:
+    """All values with some room, and as much of the bands as leaves the curves readable."""
     values = np.concatenate([c.values for c in curves])
     low, high = float(values.min()), float(values.max())
     room = max(0.08 * (high - low), 1e-3 * max(abs(high), 1e-3))
@@ -155,30 +180,7 @@ def _chart(title: str, unit: str, curves: Sequence[_Curve], duration_s: float) -
         if c.half_band is not None:
             reach = float(np.median(c.half_band))
             room = max(room, min(reach, 0.6 * (high - low) + 0.1 * abs(high)))
-    low, high = low - room, high + room
-
-    def y(v: Float[np.ndarray, " frames"]) -> Float[np.ndarray, " frames"]:
-        return ((high - v) / (high - low) * HEIGHT).clip(0, HEIGHT)
-
-    lines, band = [], ""
-    for c in curves:
-        keep = slice(None, None, max(1, -(-len(c.values) // MAX_POINTS)))
-        time_s, v = c.time_s[keep], c.values[keep]
-        x = time_s / max(duration_s, 1e-9) * WIDTH
-        path = _path(x, y(v))
-        lines.append(Line(label=c.label, colour=c.colour, path=path, dashed=c.dashed))
-        if c.half_band is not None:
-            half = c.half_band[keep]
-            band = _area(x, y(v + half), y(v - half))
-    marks, decimals = _ticks(low, high)
-    ticks = tuple(
-        (round(100 * (high - v) / (high - low), 1), f"{v:.{decimals}f}{unit}") for v in marks
-    )
-    parts = (
-        f"{c.label} {c.values.min():.{decimals}f} to {c.values.max():.{decimals}f}{unit}"
-        for c in curves
-    )
-    return Chart(title=title, lines=tuple(lines), band=band, ticks=ticks, summary="; ".join(parts))
+    return low - room, high + room
 
 
 def _ticks(low: float, high: float) -> tuple[list[float], int]:
@@ -191,35 +193,32 @@ def _ticks(low: float, high: float) -> tuple[list[float], int]:
     return [k * step for k in range(first, last + 1)], max(0, -exponent)
 
 
-def _pieces(x: Float[np.ndarray, " frames"]) -> list[slice]:
+def _pieces(frame: Int[np.ndarray, " frames"]) -> list[slice]:
     """Runs of frames without a gap."""
-    if len(x) < 2:
-        return [slice(0, len(x))]
-    steps = np.diff(x)
-    breaks = np.flatnonzero(steps > GAP_FRAMES * np.median(steps)) + 1
-    edges = [0, *breaks.tolist(), len(x)]
-    return [slice(a, b) for a, b in pairwise(edges)]
+    steps = np.diff(frame)
+    breaks = np.flatnonzero(steps > GAP_FRAMES * np.median(steps)) + 1 if len(steps) else []
+    return [slice(a, b) for a, b in pairwise([0, *breaks, len(frame)])]
 
 
-def _path(x: Float[np.ndarray, " frames"], y: Float[np.ndarray, " frames"]) -> str:
-    runs = (
-        " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[r], y[r], strict=True)) for r in _pieces(x)
-    )
-    return " ".join(f"M{run}" for run in runs)
+def _points(x: _Values, y: _Values) -> list[str]:
+    return [f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True)]
 
 
-def _area(
-    x: Float[np.ndarray, " frames"],
-    top: Float[np.ndarray, " frames"],
-    bottom: Float[np.ndarray, " frames"],
-) -> str:
-    areas = []
-    for r in _pieces(x):
-        there = [f"{a:.1f},{b:.1f}" for a, b in zip(x[r], top[r], strict=True)]
-        back = [f"{a:.1f},{b:.1f}" for a, b in zip(x[r][::-1], bottom[r][::-1], strict=True)]
-        areas.append(f"M{' '.join(there + back)}Z")
-    return " ".join(areas)
+def _path(curve: _Curve, axes: _Axes) -> str:
+    """The curve, broken at gaps; a lone point is drawn as a dot (round line ends)."""
+    keep = axes.thinned(len(curve.values))
+    x, y = axes.x(curve.of.time_s[keep]), axes.y(curve.values[keep])
+    runs = [_points(x[r], y[r]) for r in _pieces(curve.of.frame[keep])]
+    return " ".join("M" + " ".join(run if len(run) > 1 else run * 2) for run in runs)
 
 
-def _hex(rgb: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*rgb)
+def _area(curve: _Curve, half_band: _Values, axes: _Axes) -> str:
+    """The band around the curve, broken at gaps."""
+    keep = axes.thinned(len(curve.values))
+    x, values, half = axes.x(curve.of.time_s[keep]), curve.values[keep], half_band[keep]
+    top, bottom = axes.y(values + half), axes.y(values - half)
+    runs = [
+        _points(x[r], top[r]) + _points(x[r], bottom[r])[::-1]
+        for r in _pieces(curve.of.frame[keep])
+    ]
+    return " ".join(f"M{' '.join(run)}Z" for run in runs)

@@ -30,6 +30,6 @@ def small_clip(path: str | Path, max_bytes: int) -> tuple[bytes, float]:
             for frame in reader:
                 if frame.time_s > seconds:
                     break
-                writer.add(scaled_down(frame.rgb, MAX_SIDE_PX)[0])
+                writer.add(scaled_down(frame.rgb, MAX_SIDE_PX)[0], frame.time_s)
                 last_s = frame.time_s
         return small.read_bytes(), last_s + 1 / reader.fps

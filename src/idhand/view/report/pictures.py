@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 
 from idhand.media import scaled_down
 from idhand.records import HandResult
-from idhand.view.overlay import OverlayStyle, overlay
+from idhand.view.overlay import OverlayStyle, moved_hand, overlay
 
 SIDES_PX = (1280, 1024, 800, 640, 480, 360, 240)
 """Longer sides that are tried, until a photo fits its share of the page."""
@@ -72,7 +72,7 @@ def layer_uri(photo: PagePhoto, hands: Sequence[HandResult]) -> str:
     shift = (factor - 1) / 2  # centres of pixels at integers
     S = np.array([[factor, 0, shift], [0, factor, shift], [0, 0, 1]]) @ photo.scale
     size = (max(round(photo.height * factor), 1), max(round(photo.width * factor), 1), 3)
-    scaled = [replace(hand, K=S @ hand.K, bbox_px=_moved(S, hand.bbox_px)) for hand in hands]
+    scaled = [moved_hand(hand, S) for hand in hands]
     black = np.zeros(size, np.uint8)
     on_black = overlay(black, scaled, style=LAYER_STYLE).astype(np.float32)
     on_white = overlay(black + np.uint8(255), scaled, style=LAYER_STYLE).astype(np.float32)
@@ -82,13 +82,6 @@ def layer_uri(photo: PagePhoto, hands: Sequence[HandResult]) -> str:
     colour = np.divide(on_black, alpha, out=np.zeros_like(on_black), where=alpha > 0.004)
     rgba = np.concatenate((colour, alpha * 255), 2).round().clip(0, 255).astype(np.uint8)
     return data_uri("image/webp", _encoded(rgba, "WEBP", quality=WEBP_QUALITY, method=3))
-
-
-def _moved(
-    S: Float[np.ndarray, "3 3"], bbox_px: Float[np.ndarray, " 4"]
-) -> Float[np.ndarray, " 4"]:
-    """A box under a change of scale."""
-    return np.tile(np.diag(S)[:2], 2) * bbox_px + np.tile(S[:2, 2], 2)
 
 
 def _encoded(picture: UInt8[np.ndarray, "height width channels"], form: str, **options: int):

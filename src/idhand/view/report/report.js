@@ -394,7 +394,9 @@
         const [side, ...rest] = hand.textContent.split("·");
         const term = document.createElement("dt"), text = document.createElement("dd");
         term.textContent = side.trim(), term.className = hand.className;
-        text.textContent = rest.join("·").trim() || "no usable fit";
+        const more = document.createElement("small");
+        more.textContent = hand.dataset.more;
+        text.append(rest.join("·").trim() || "no usable fit", more);
         facts.append(term, text);
       }
       const image = find("img.photo", card);
@@ -507,7 +509,7 @@
         }
         tag.hidden = !seen || !short;
         tag.classList.toggle("strong", chosen);
-        if (!seen) continue;
+        if (tag.hidden) continue;
         const brief = this.table.place.clientWidth < 480 ? short.split(" ")[0] : short;
         tag.textContent = chosen || name === "hand_length" ? long : brief;
         const [x, y] = this.table.pixel(anchor);
@@ -530,21 +532,19 @@
     if (tracks.length) {
       table = new TurnTable(place, "The video's hands in 3D; arrow keys turn them");
       for (const track of tracks) {
+        const steps = track.times.slice(1).map((s, i) => s - track.times[i]).sort((a, b) => a - b);
+        track.reach = Math.max(0.1, 1.5 * (steps[steps.length >> 1] ?? 0)); // else it is not there
         track.verts = track.frames.map((f) => points(f.verts, f.origin));
         track.joints = track.frames.map((f) => points(f.joints, f.origin));
       }
     } else place.remove();
     let time = 0;
-    const nearest = (track, t) => {
-      let best = 0;
-      track.times.forEach((s, i) => { if (Math.abs(s - t) < Math.abs(track.times[best] - t)) best = i; });
-      return best;
-    };
+    const nearest = ({ times }, t) => times.reduce((best, s, i) => (Math.abs(s - t) < Math.abs(times[best] - t) ? i : best), 0);
     const show = (t) => {
       time = t;
       for (const cursor of all(".cursor", section)) cursor.style.left = `${(100 * t) / Math.max(duration, 1e-6)}%`;
       tracks.forEach((track, i) => {
-        const k = nearest(track, t), near = Math.abs(track.times[k] - t) < Math.max(0.35, (2.5 * duration) / track.times.length);
+        const k = nearest(track, t), near = Math.abs(track.times[k] - t) <= track.reach;
         bodies[i].group.visible = near;
         bodies[i].move(track.verts[k], track.joints[k]);
       });
@@ -561,8 +561,14 @@
       table.content.position.copy(whole.centre).negate();
       table.turn("photo", { centred: true, at_once: true });
     }
-    const seek = (t) => { if (clip) clip.currentTime = Math.min(t, clip.duration || t); show(t); };
-    clip?.addEventListener("timeupdate", () => show(clip.currentTime));
+    // a long video's clip is cut: beyond its end the curves and the hands go on without it
+    const beyond = (t) => clip?.duration > 0 && t > clip.duration;
+    const seek = (t) => {
+      if (beyond(t)) clip.pause();
+      else if (clip) clip.currentTime = t;
+      show(t);
+    };
+    clip?.addEventListener("timeupdate", () => { if (!beyond(time) || !clip.paused) show(clip.currentTime); });
     const play = () => { if (!clip.paused) { show(clip.currentTime); requestAnimationFrame(play); } };
     clip?.addEventListener("play", play);
     for (const curves of all(".curves", section)) {
