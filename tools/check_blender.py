@@ -22,6 +22,8 @@ BENT, BEND_RAD = "index_mcp", 0.6
 """The joint that is bent in Blender, about x of the joint's frame at rest."""
 SEED = 4
 SIDES = ("hand_0_right", "hand_1_left")
+PRESENT = {True: (*range(8), *range(10, NUM_FRAMES)), False: (*range(2, 5), *range(7, 10))}
+"""The frames that show the right hand and the left one in the video with gaps."""
 
 
 # ------------------------------------------------------------------------- in the project's Python
@@ -110,12 +112,14 @@ def write_exports(folder: Path):
 
     model = open_hand()
     export_photo(folder, "photo", pair(0.5), model, ["glb", "usd"])
-    recorder = MotionRecorder()
+    whole, gaps = MotionRecorder(), MotionRecorder()
     shares = np.linspace(0, 1, NUM_FRAMES)
     frames = [pair(float(share)) for share in shares]
     for i, hands in enumerate(frames):
-        recorder.add(i, i / FPS, hands)
-    export_motion(folder, "video", recorder.motions(), model, ["glb", "usd", "bvh"], FPS)
+        whole.add(i, i / FPS, hands)
+        gaps.add(i, i / FPS, [hand for hand in hands if i in PRESENT[hand.is_right]])
+    export_motion(folder, "video", whole.motions(), model, ["glb", "usd", "bvh"], FPS)
+    export_motion(folder, "gaps", gaps.motions(), model, ["glb", "usd"], FPS)
     to_gltf = np.array([1.0, -1.0, -1.0])
     joints = [0, 1, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19]
     np.savez(
@@ -144,6 +148,15 @@ def compare(folder: Path):
         error = 1e3 * np.linalg.norm(ours[mine] - theirs[other], axis=-1).max()
         errors_mm.append(error)
         print(f"{title:52s} {error:.5f} mm")
+    there = np.array([[i in PRESENT[right] for right in (True, False)] for i in range(NUM_FRAMES)])
+    for form in ("glb", "usd"):
+        verts = theirs[f"{form}_gaps"]
+        error = 1e3 * np.linalg.norm(verts - ours["animated"], axis=-1)[there].max()
+        size = 1e3 * np.linalg.norm(verts - verts[:, :, :1], axis=-1)[~there].max()
+        errors_mm += [error, size]
+        name = form.upper()
+        print(f"{f'{name} with gaps, vertices where hands are there':52s} {error:.5f} mm")
+        print(f"{f'{name} with gaps, size of hands that are away':52s} {size:.5f} mm")
     moved = 1e3 * np.linalg.norm(ours["bent"] - ours["posed"], axis=-1).max()
     print(f"{'(the bend itself moves a vertex by up to)':52s} {moved:.1f} mm")
     return float(np.max(errors_mm))
@@ -197,10 +210,17 @@ def inside_blender(folder: Path):
     load(folder / "video.glb")
     noted["glb_animated"] = over_frames(verts_gltf, first=0)
     render(folder / "animated.png")
+    load(folder / "gaps.glb")
+    noted["glb_gaps"] = over_frames(verts_gltf, first=0)
+    for frame in (4, 5, 8):
+        bpy.context.scene.frame_set(frame)
+        render(folder / f"gaps_{frame}.png")
     load(folder / "photo.usdc")
     noted["usd_posed"] = verts_gltf()
     load(folder / "video.usdc")
     noted["usd_animated"] = over_frames(verts_gltf, first=0)
+    load(folder / "gaps.usdc")
+    noted["usd_gaps"] = over_frames(verts_gltf, first=0)
     hands = []
     for side in SIDES:
         load(folder / f"video_{side}.bvh")

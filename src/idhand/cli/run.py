@@ -34,6 +34,7 @@ from idhand.view import (
     ReportPhoto,
     ReportVideo,
     VideoWriter,
+    apart,
     check_formats,
     export_motion,
     export_photo,
@@ -327,9 +328,7 @@ class _Job:
 
 def _same(a: HandResult, b: HandResult) -> bool:
     """Whether two results in one picture are the same hand, whatever side they say."""
-    size_px = max(float((hand.bbox_px[2:] - hand.bbox_px[:2]).max()) for hand in (a, b))
-    apart_px = np.linalg.norm(a.keypoints_px - b.keypoints_px, axis=1).mean()
-    return bool(apart_px < SAME_HAND * size_px)
+    return apart(a.keypoints_px, b.keypoints_px, a.bbox_px, b.bbox_px) < SAME_HAND
 
 
 def output_names(paths: Sequence[Path], out: Path) -> list[str]:

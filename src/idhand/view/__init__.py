@@ -20,6 +20,7 @@ from idhand.view.mesh import write_obj as write_obj
 from idhand.view.mesh import write_ply as write_ply
 from idhand.view.motion import HandMotion as HandMotion
 from idhand.view.motion import MotionRecorder as MotionRecorder
+from idhand.view.motion import apart as apart
 from idhand.view.notebook import CallableModule
 from idhand.view.notebook import Picture as Picture
 from idhand.view.overlay import OverlayStyle as OverlayStyle

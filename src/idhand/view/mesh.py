@@ -27,7 +27,7 @@ def write_glb(path: str | Path, hands: Sequence[HandResult]) -> None:
     """Write hands as binary glTF: one node each, named `hand_0_right` and so on.
 
     Raises:
-        ValueError: If there is no hand with a usable fit to write.
+        ValueError: If there is no hand with a usable fit to write, or one has no mesh.
     """
     import trimesh  # here, because it takes a second to import
     from trimesh.exchange.gltf import export_glb
@@ -60,7 +60,7 @@ def write_obj(path: str | Path, hands: Sequence[HandResult]) -> None:
     """Write hands as Wavefront OBJ: one object each, vertices in the order of `verts_cam`.
 
     Raises:
-        ValueError: If there is no hand with a usable fit to write.
+        ValueError: If there is no hand with a usable fit to write, or one has no mesh.
     """
     lines = ["# idhand; metres; camera frame: x right, y down, z forward"]
     first = 1
@@ -79,7 +79,7 @@ def write_ply(path: str | Path, hands: Sequence[HandResult]) -> None:
     Vertices are in the order of `verts_cam`, with normals, in the camera frame, in metres.
 
     Raises:
-        ValueError: If there is no hand with a usable fit to write.
+        ValueError: If there is no hand with a usable fit to write, or one has no mesh.
     """
     import trimesh  # here, because it takes a second to import
     from trimesh.exchange.ply import export_ply
@@ -104,10 +104,16 @@ def usable_hands(hands: Sequence[HandResult]) -> list[tuple[str, HandResult]]:
     """The hands whose fit has a meaning, by name; numbers are places in the results.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or one has no mesh.
     """
     named = [(hand_name(i, hand.is_right), hand) for i, hand in enumerate(hands)]
     usable = [(name, hand) for name, hand in named if hand.status != "diverged"]
     if not usable:
         raise ValueError("there is no hand with a usable fit, so no mesh can be written")
+    for name, hand in usable:
+        if not (len(hand.verts_cam) and len(hand.faces)):
+            raise ValueError(
+                f"{name} has no mesh, as hands read from a file without their model have none; "
+                "read_hands(path, model) brings it back"
+            )
     return usable

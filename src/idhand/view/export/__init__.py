@@ -3,6 +3,7 @@
 from idhand.view.export.bvh import write_bvh as write_bvh
 from idhand.view.export.gltf import write_rigged_glb as write_rigged_glb
 from idhand.view.export.openxr import OPENXR_JOINT_NAMES as OPENXR_JOINT_NAMES
+from idhand.view.export.openxr import OPENXR_PARENTS as OPENXR_PARENTS
 from idhand.view.export.openxr import OpenXRJoints as OpenXRJoints
 from idhand.view.export.openxr import openxr_joints as openxr_joints
 from idhand.view.export.openxr import write_openxr as write_openxr

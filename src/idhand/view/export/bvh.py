@@ -18,6 +18,8 @@ from idhand.view.motion import HandMotion
 
 DEFAULT_FPS = 30.0
 """Frame rate in the file of a photo, which has one frame."""
+MAX_HELD_FRAMES = 1000
+"""Frames of a file per frame that shows the hand, at most; more come of a wrong rate or time."""
 
 _CM_PER_M = 100.0
 _TIP_OF_JOINT = {3 * (finger + 1): finger for finger in range(5)}
@@ -29,9 +31,9 @@ def write_bvh(
 ) -> None:
     """Write one hand as BVH: wrist with place and rotation, 15 joints, fingertips as end sites.
 
-    The frames come at the constant rate `fps` and begin with the video's first, so that the files
-    of several hands go together. Frames without the hand hold its last pose, those before it
-    comes its first.
+    The frames come at the constant rate `fps`, from the frame of the video that shows the hand
+    first to the one that shows it last; frames between that do not show it hold its last pose. The
+    format has no place for the time of the first frame: it is in the GLB, npz and OpenXR files.
 
     Args:
         path: The file.
@@ -40,7 +42,8 @@ def write_bvh(
         fps: Frames per second.
 
     Raises:
-        ValueError: If the model is not the motion's, or `fps` is not positive.
+        ValueError: If the model is not the motion's, `fps` is not positive, or poses would be held
+            for more than `MAX_HELD_FRAMES` on average.
     """
     if not (np.isfinite(fps) and fps > 0):
         raise ValueError(f"fps must be positive, got {fps}")
@@ -57,11 +60,26 @@ def write_bvh(
 
 
 def held_frames(time_s: Float[np.ndarray, " frames"], fps: float) -> Int[np.ndarray, " samples"]:
-    """For each tick of a constant rate, from time zero on: the latest frame that has come by then.
+    """For each tick of a constant rate, from the first frame's on: the latest frame come by then.
 
-    A frame counts as come half a tick early, so that rounding of times does not matter.
+    Ticks are counted from time zero. A frame counts as come half a tick early, so that rounding of
+    times does not matter.
+
+    Args:
+        time_s: Increasing.
+        fps: Ticks per second.
+
+    Raises:
+        ValueError: If there are more than `MAX_HELD_FRAMES` ticks per frame.
     """
-    ticks = np.arange(int(np.floor(time_s[-1] * fps + 0.5)) + 1)
+    first, last = np.floor(time_s[[0, -1]] * fps + 0.5)
+    if last - first > MAX_HELD_FRAMES * len(time_s):
+        raise ValueError(
+            f"{len(time_s)} frames from {time_s[0]:.3f} s to {time_s[-1]:.3f} s would become "
+            f"{last - first:.0f} at {fps:g} frames per second; is the rate right? Otherwise begin "
+            "a new motion where the hand was away"
+        )
+    ticks = first + np.arange(int(last - first) + 1)
     return np.searchsorted(time_s, (ticks + 0.5) / fps, side="right").clip(1) - 1
 
 

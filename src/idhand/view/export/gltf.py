@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from idhand import __version__
 from idhand.hand import JOINT_NAMES, HandModel
 from idhand.media import replacing
+from idhand.view.export.presence import Presence, presences
 from idhand.view.export.rig import Rig, display_colour, rigs_of
 from idhand.view.motion import HandMotion
 
@@ -29,7 +31,8 @@ def write_rigged_glb(path: str | Path, motions: Sequence[HandMotion], model: Han
     The mesh is bound at the person's rest pose; the joints are named after `JOINT_NAMES`, with the
     hand's name in front if there are several hands. The joints' own transforms hold each motion's
     first frame, so viewers show a photo's hands where they were. Motions of several frames make one
-    animation; its time is the video's, and between keyframes viewers interpolate. Joints have no
+    animation; its time is the video's, and between keyframes viewers interpolate. A hand that is
+    not there all the time is scaled to nothing while it is away, in one step. Joints have no
     rotation at rest; Blender draws bones along the fingers if imported with "Bone Dir: Fortune".
 
     Args:
@@ -61,16 +64,16 @@ class _Document:
 
     def glb(self, rigs: Sequence[Rig]) -> bytes:
         """The finished file."""
-        channels: list[dict[str, Any]] = []
-        samplers: list[dict[str, Any]] = []
-        for rig in rigs:
+        times_s = np.concatenate([rig.motion.time_s for rig in rigs])
+        if np.ptp(times_s) > 0:
+            animation = {"name": "motion", "channels": [], "samplers": []}
+            self.json["animations"] = [animation]
+        for rig, presence in zip(rigs, presences([rig.motion for rig in rigs]), strict=True):
             wrist = self._skeleton(rig, f"{rig.motion.name}_" if len(rigs) > 1 else "")
             self._mesh(rig, wrist)
-            if rig.motion.num_frames > 1:
-                self._animate(rig, wrist, channels, samplers)
-        if channels:
-            motion = {"name": "motion", "channels": channels, "samplers": samplers}
-            self.json["animations"] = [motion]
+            if np.ptp(times_s) > 0:
+                self._animate(rig, wrist)
+                self._hide(presence, wrist)
         self.json["buffers"] = [{"byteLength": len(self.buffer)}]
         text = json.dumps(self.json, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)
@@ -130,20 +133,32 @@ class _Document:
         document["meshes"].append({"name": name, "primitives": [primitive]})
         document["skins"].append(skin)
 
-    def _animate(
-        self, rig: Rig, wrist: int, channels: list[dict[str, Any]], samplers: list[dict[str, Any]]
-    ) -> None:
+    def _animate(self, rig: Rig, wrist: int) -> None:
         """Keyframes of the wrist's place and of all rotations."""
-        times, keys = np.unique(rig.motion.time_s.astype(np.float32), return_index=True)
-        time = self._add(times, np.float32, bounds=True)
+        keys = _distinct(rig.motion.time_s)
+        time = self._add(rig.motion.time_s[keys], np.float32, bounds=True)
         quaternions = rig.quaternions[keys]
-        values = [(wrist, "translation", rig.wrist[keys])]
-        values += [(wrist + j, "rotation", quaternions[:, j]) for j in range(len(rig.joints))]
-        for node, path, value in values:
-            target = {"node": node, "path": path}
-            channels.append({"sampler": len(samplers), "target": target})
-            output = self._add(value, np.float32)
-            samplers.append({"input": time, "interpolation": "LINEAR", "output": output})
+        self._channel(wrist, "translation", time, rig.wrist[keys])
+        for j in range(len(rig.joints)):
+            self._channel(wrist + j, "rotation", time, quaternions[:, j])
+
+    def _hide(self, presence: Presence, wrist: int) -> None:
+        """Scale the hand to nothing while it is away; a skinned mesh's own node has no say."""
+        if len(presence.time_s):
+            keys = _distinct(presence.time_s)
+            time = self._add(presence.time_s[keys], np.float32, bounds=True)
+            scales = np.repeat(presence.there[keys, None], 3, axis=1)
+            self._channel(wrist, "scale", time, scales, "STEP")
+
+    def _channel(
+        self, node: int, path: str, time: int, values: np.ndarray, interpolation: str = "LINEAR"
+    ) -> None:
+        """Animate one thing of one node."""
+        (animation,) = self.json["animations"]
+        channels, samplers = animation["channels"], animation["samplers"]
+        channels.append({"sampler": len(samplers), "target": {"node": node, "path": path}})
+        output = self._add(values, np.float32)
+        samplers.append({"input": time, "interpolation": interpolation, "output": output})
 
     def _add(
         self, values: np.ndarray, dtype: type, target: int | None = None, *, bounds: bool = False
@@ -169,6 +184,12 @@ class _Document:
 def _numbers(values: np.ndarray) -> list[float]:
     """As JSON, in the precision of the buffer."""
     return [float(value) for value in values.astype(np.float32)]
+
+
+def _distinct(time_s: Float[np.ndarray, " times"]) -> Int[np.ndarray, " keys"]:
+    """Which of the increasing times to keep so that they increase in single precision, too."""
+    after = np.diff(time_s.astype(np.float32)) > 0
+    return np.flatnonzero(np.append(after, True))  # the last of equal ones
 
 
 def _four(values: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ OPENXR_PARENTS = (
     *(1, -1, 1, 2, 3, 4),
     *(p for f in range(4) for p in (1, *(6 + 5 * f + k for k in range(4)))),
 )
-"""The joint towards the wrist; the wrist has none."""
+"""The joint towards the wrist, by its place among the names; the wrist has none: −1."""
 
 CARRIED_BY = (
     *(0, 0, 1, 2, 3, 3),
@@ -141,6 +141,7 @@ def write_openxr(path: str | Path, motions: Sequence[HandMotion], model: HandMod
         "idhand": __version__,
         "frame_of_reference": "x right, y up, -z forward; metres; quaternions x, y, z, w",
         "joint_names": OPENXR_JOINT_NAMES,
+        "parents": OPENXR_PARENTS,
     }
     with replacing(path) as temporary, temporary.open("w", encoding="ascii") as file:
         file.write(json.dumps(header)[:-1] + ', "hands": [')

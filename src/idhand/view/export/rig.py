@@ -89,7 +89,8 @@ def check_motions(motions: Sequence[HandMotion], model: HandModel) -> None:
     """Refuse what cannot be written.
 
     Raises:
-        ValueError: If there is no motion, or the model is not the one that the motions came from.
+        ValueError: If there is no motion, the model is not the one that the motions came from, or
+            frames or times of a motion do not increase.
     """
     if not motions:
         raise ValueError("there is no hand with a usable fit, so there is nothing to export")
@@ -97,6 +98,11 @@ def check_motions(motions: Sequence[HandMotion], model: HandModel) -> None:
         raise ValueError("exports take the right-hand model for both sides, got a left-hand one")
     for motion in motions:
         check_betas(motion.name, motion.betas.shape[-1], model)
+        for what, values in (("frames", motion.frame), ("times", motion.time_s)):
+            if not (np.isfinite(values).all() and (np.diff(values) > 0).all()):
+                raise ValueError(
+                    f"the {what} of {motion.name} do not increase; record it with a MotionRecorder"
+                )
 
 
 def check_betas(name: str, num_betas: int, model: HandModel) -> None:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from idhand.hand import HandModel
 from idhand.records import HandResult
-from idhand.view.export.bvh import DEFAULT_FPS, write_bvh
+from idhand.view.export.bvh import DEFAULT_FPS, held_frames, write_bvh
 from idhand.view.export.gltf import write_rigged_glb
 from idhand.view.export.openxr import write_openxr
 from idhand.view.export.parameters import write_npz
@@ -28,8 +28,6 @@ class Export:
 
     suffix: str
     """What follows the photo's or video's name."""
-    what: str
-    """For help texts."""
     meshes: _Meshes | None = None
     """Writes one photo's meshes; such a format holds no motion."""
     motions: _Motions | None = None
@@ -40,32 +38,24 @@ class Export:
 EXPORTS: dict[Format, Export] = {
     "glb": Export(
         suffix=".glb",
-        what="glTF 2.0: mesh, skin and 16 joints in the pose; animated for videos",
         motions=lambda path, motions, model, _: write_rigged_glb(path, motions, model),
     ),
-    "obj": Export(suffix=".obj", what="meshes of a photo as text", meshes=write_obj),
-    "ply": Export(suffix=".ply", what="meshes of a photo, binary, coloured", meshes=write_ply),
+    "obj": Export(suffix=".obj", meshes=write_obj),
+    "ply": Export(suffix=".ply", meshes=write_ply),
     "npz": Export(
         suffix=".npz",
-        what="NumPy: betas, axis-angles and translation as in SMPL-X and MANO",
         motions=lambda path, motions, model, _: write_npz(path, motions, model),
     ),
     "bvh": Export(
         suffix=".bvh",
-        what="skeleton in motion, one file per hand, in centimetres",
         motions=lambda path, motions, model, fps: write_bvh(path, motions[0], model, fps),
         one_file_per_hand=True,
     ),
     "openxr": Export(
         suffix=".openxr.json",
-        what="OpenXR's 26 hand joints with orientations and radii",
         motions=lambda path, motions, model, _: write_openxr(path, motions, model),
     ),
-    "usd": Export(
-        suffix=".usdc",
-        what="Universal Scene Description with UsdSkel; needs idhand[usd]",
-        motions=write_usd,
-    ),
+    "usd": Export(suffix=".usdc", motions=write_usd),
 }
 """All formats by name."""
 
@@ -148,14 +138,18 @@ def export_motion(
         The files, in the order of the formats.
 
     Raises:
-        ValueError: If there is no motion, the model is not theirs, `fps` is not positive, or a
-            format is not known or lacks its library. Nothing was written then.
+        ValueError: If there is no motion, the model is not theirs, `fps` is not positive or so
+            high that a BVH would not end, or a format is not known or lacks its library. Nothing
+            was written then.
         OSError: If a file cannot be written; those before it are whole.
     """
     chosen = _chosen(formats)
     check_motions(motions, model)
     if not 0 < fps < float("inf"):
         raise ValueError(f"fps must be positive, got {fps}")
+    if "bvh" in formats:
+        for motion in motions:
+            held_frames(motion.time_s, fps)  # refuses what would be too long
     paths: list[Path] = []
     for export in chosen:
         paths += _write_motions(Path(folder), name, motions, model, export, fps)

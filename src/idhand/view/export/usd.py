@@ -14,8 +14,14 @@ import numpy as np
 from idhand.hand import JOINT_NAMES, HandModel
 from idhand.media import replacing
 from idhand.view.export.bvh import DEFAULT_FPS
+from idhand.view.export.presence import Presence, presences
 from idhand.view.export.rig import Rig, display_colour, rigs_of
 from idhand.view.motion import HandMotion
+
+_AWAY_SCALE = 2.0**-10
+"""Of a hand that is away; nothing at all would be a singular matrix, which UsdSkel refuses."""
+_SWITCH_CODES = 0.01
+"""How long it takes to come or go, in frames."""
 
 
 def write_usd(
@@ -24,7 +30,8 @@ def write_usd(
     """Write hands as USD: y up, metres, one SkelRoot per hand under `/hands`.
 
     As in the rigged GLB, the mesh is bound at the person's rest pose. Time codes are frames at
-    `fps`.
+    `fps`, from the video's start. A hand that is not there all the time is invisible while it is
+    away, and scaled to almost nothing for readers that show everything.
 
     Args:
         path: `.usdc` (binary), `.usda` (text) or `.usd`.
@@ -46,10 +53,12 @@ def write_usd(
     stage.SetDefaultPrim(UsdGeom.Xform.Define(stage, "/hands").GetPrim())
     times_s = np.concatenate([rig.motion.time_s for rig in rigs])
     stage.SetTimeCodesPerSecond(fps)
+    stage.SetFramesPerSecond(fps)
     stage.SetStartTimeCode(float(times_s.min() * fps))
     stage.SetEndTimeCode(float(times_s.max() * fps))
-    for rig in rigs:
+    for rig, presence in zip(rigs, presences([rig.motion for rig in rigs]), strict=True):
         _add_hand(stage, rig, fps)
+        _hide(stage, f"/hands/{rig.motion.name}", presence, fps)
     with replacing(path) as temporary:
         try:
             written = stage.GetRootLayer().Export(str(temporary))
@@ -102,6 +111,25 @@ def _add_hand(stage: Any, rig: Rig, fps: float) -> None:
     reach = float(np.linalg.norm(rig.verts - rig.joints[0], axis=1).max())
     extent = np.stack((rig.wrist.min(0) - reach, rig.wrist.max(0) + reach)).astype(np.float32)
     root.CreateExtentAttr(Vt.Vec3fArray.FromNumpy(extent))
+
+
+def _hide(stage: Any, top: str, presence: Presence, fps: float) -> None:
+    """Visibility, and the wrist's scale: Blender (4.5) reads only that.
+
+    Scales are interpolated, so each has a sample just before it changes.
+    """
+    UsdGeom, UsdSkel, Vt = _pxr("UsdGeom", "UsdSkel", "Vt")
+
+    visibility = UsdGeom.Imageable.Get(stage, top).CreateVisibilityAttr()
+    scales_attr = UsdSkel.Animation.Get(stage, f"{top}/skeleton/animation").GetScalesAttr()
+    scales = np.ones((len(JOINT_NAMES), 3), np.float16)
+    for i, (code, there) in enumerate(zip(presence.time_s * fps, presence.there, strict=True)):
+        if i:
+            scales_attr.Set(Vt.Vec3hArray.FromNumpy(scales), float(code) - _SWITCH_CODES)
+        scales[0] = 1 if there else _AWAY_SCALE
+        scales_attr.Set(Vt.Vec3hArray.FromNumpy(scales), float(code))
+        token = UsdGeom.Tokens.inherited if there else UsdGeom.Tokens.invisible
+        visibility.Set(token, float(code))
 
 
 def _add_mesh(stage: Any, rig: Rig, top: str) -> None:
