@@ -223,6 +223,62 @@ def test_turning_changes_the_picture_and_the_way_back_restores_it(window: Opened
     window.settle()
 
 
+def test_a_finger_turns_sideways_and_scrolls_up(browser: Browser, made: Made):
+    """A hand that fills a phone's window must not hold the page."""
+    context = browser.new_context(viewport=PHONE, offline=True, has_touch=True, is_mobile=True)
+    window, view = Opened(page=context.new_page()), "#stage-view canvas"
+    page = window.page
+    page.goto(made.url)
+    page.wait_for_function("document.documentElement.dataset.ready")
+    page.locator(view).evaluate("canvas => canvas.scrollIntoView({block: 'center'})")
+    window.settle()
+    touch = context.new_cdp_session(page)
+
+    def swipe(dx: float, dy: float) -> None:
+        box = page.locator(view).bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        for k in range(13):
+            at = {"x": x + dx * k / 12, "y": y + dy * k / 12}
+            kind = "touchMove" if k else "touchStart"
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [at]})
+            page.wait_for_timeout(16)
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        window.settle()
+
+    start, top = window.picture(view), page.evaluate("scrollY")
+    swipe(-120, 0)
+    assert np.abs(window.picture(view) - start).mean() > 3
+    assert page.evaluate("scrollY") == top
+    swipe(0, -120)
+    assert page.evaluate("scrollY") > top + 50
+    context.close()
+
+
+def test_the_wheel_scrolls_the_page_until_the_hand_is_clicked(window: Opened):
+    page, view = window.page, "#stage-view canvas"
+    page.locator("h1").click()
+    page.locator(view).evaluate("canvas => canvas.scrollIntoView({block: 'center'})")
+    window.settle()
+    start, top = window.picture(view), page.evaluate("scrollY")
+    box = page.locator(view).bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, 60)
+    window.settle()
+    assert page.evaluate("scrollY") > top
+    assert np.abs(window.picture(view) - start).mean() < 0.5
+    page.mouse.click(x, y - 60)
+    top = page.evaluate("scrollY")
+    page.mouse.wheel(0, -300)
+    window.settle()
+    assert page.evaluate("scrollY") == top
+    assert np.abs(window.picture(view) - start).mean() > 3, "the hand came nearer"
+    page.locator("#stage-directions [data-view=photo]").click()
+    window.settle()
+
+
 def test_before_and_after_differ(window: Opened):
     page = window.page
     after = window.picture("#stage-view canvas")

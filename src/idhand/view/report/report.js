@@ -196,7 +196,11 @@
       this.proxy = new THREE.PerspectiveCamera();
       this.proxy.position.set(0, 0, 1);
       this.controls = new THREE.OrbitControls(this.proxy, this.canvas);
-      Object.assign(this.controls, { enablePan: false, minDistance: 0.12, maxDistance: 4 });
+      Object.assign(this.controls, { enablePan: false, enableZoom: false, minDistance: 0.12, maxDistance: 4 });
+      // the wheel scrolls the page until the canvas is clicked
+      this.canvas.addEventListener("pointerdown", () => this.canvas.focus({ preventScroll: true }), true);
+      this.canvas.addEventListener("focus", () => { this.controls.enableZoom = true; });
+      this.canvas.addEventListener("blur", () => { this.controls.enableZoom = false; });
       this.controls.addEventListener("change", () => this.draw());
       this.controls.addEventListener("start", () => { this.turned(null); });
       this.canvas.style.touchAction = "pan-y";
