@@ -99,7 +99,7 @@ def main(command: Command) -> int:
     videos = [(file, name) for file, name in jobs if file.kind == "video"]
     pipe = idhand.load()
     page = HtmlReport(
-        title=_title(photos, videos),
+        title=_title(len(photos), len(videos)),
         model=pipe.model,
         num_photos=len(photos),
         num_videos=len(videos),
@@ -112,9 +112,10 @@ def main(command: Command) -> int:
     return job.report.exit_code
 
 
-def _title(photos: Sequence[object], videos: Sequence[object]) -> str:
+def _title(num_photos: int, num_videos: int) -> str:
     """What the report is of."""
-    parts = [count(things, one) for things, one in ((photos, "photo"), (videos, "video")) if things]
+    numbers = ((num_photos, "photo"), (num_videos, "video"))
+    parts = [count(number, one) for number, one in numbers if number]
     return f"Hands in {' and '.join(parts)}"
 
 
@@ -299,6 +300,7 @@ class _Job:
         """The report, if anything could be read."""
         if self.command.report and self.report.num_done:
             note = self._files_note()
+            self.page.title = _title(self.num_photos, self.num_videos)
             path = self.out / "report.html"
             write_page(self.page, path, self.report, self.identity, files_note=note)
 

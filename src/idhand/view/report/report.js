@@ -589,7 +589,7 @@
         seek(Math.min(Math.max(time + (step * duration) / 100, 0), duration));
       });
     }
-    show(0);
+    seek(Math.min(...tracks.map((track) => track.times[0]), duration)); // where a hand is
   }
 
   if (renderer) {
