@@ -212,6 +212,11 @@
 
     /** Show these bodies about their middle, seen by a camera (fx, fy, cx, cy, aspect). */
     show(bodies, lens, extras = () => []) {
+      this.content.traverse(({ geometry, material }) => { // what is shown no more leaves the GPU
+        geometry?.dispose();
+        material?.map?.dispose();
+        material?.dispose();
+      });
       this.content.clear();
       this.bodies = bodies;
       this.lens = lens;
