@@ -58,7 +58,7 @@ METACARPAL_WEIGHTS: Float[np.ndarray, "4 4"] = np.array(
 )
 """Bases of the index to little metacarpals, which our model has no joints for, as barycentric
 coordinates in the tetrahedron of wrist, thumb CMC, index MCP and little MCP at rest. Source:
-WebXR's generic hand, npm @webxr-input-profiles/assets 1.0.20, by tools/hand_rig.py."""
+WebXR's generic hand, npm @webxr-input-profiles/assets 1.0.20; tools/check_openxr.py prints them."""
 
 _CORNERS = (0, 1, 4, 13)
 _AXES = (
