@@ -926,6 +926,8 @@ def test_what_cannot_be_exported_is_a_sentence(tmp_path: Path):
     with pytest.raises((ValueError, jaxtyping.TypeCheckError), match="fbx"):
         photo([hand], formats=["glb", "fbx"])
     with pytest.raises(ValueError, match="no pose space"):
+        photo([hand], replace(MODEL, pose_space=None), formats=["glb", "openxr"])
+    with pytest.raises(ValueError, match="no pose space"):
         write_openxr(tmp_path / "x", [HandMotion.of(hand)], replace(MODEL, pose_space=None))
     for fps in (0.0, float("nan")):
         with pytest.raises(ValueError, match="fps must be positive"):

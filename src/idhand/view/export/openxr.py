@@ -101,17 +101,13 @@ def openxr_joints(motion: HandMotion, model: HandModel) -> OpenXRJoints:
         ValueError: If the model is not the motion's, or has no pose space.
     """
     check_motions([motion], model)
-    if model.pose_space is None:
-        raise ValueError(
-            f"hand model '{model.name}' has no pose space, which says where the backs of the "
-            "fingers are; export without openxr"
-        )
+    space = check_openxr(model)
     hand = hand_of(motion, model)
     rest_joints = hand.rest_joints.numpy()
     rest_tips = hand.rest_verts[list(model.tip_verts)].numpy()
     places = _rest_places(rest_joints, rest_tips)
     side = np.array([1.0 if motion.is_right else -1.0, 1.0, 1.0])
-    frames = _rest_frames(places * side, model.pose_space)
+    frames = _rest_frames(places * side, space)
     frames = side[:, None] * frames * side  # of a left hand: mirrors y and z, x is to their right
     rotations = torch.from_numpy(real_rotations(motion)).to(hand.rest_joints.dtype)
     wrist_cam = torch.from_numpy(motion.wrist_cam).to(rotations.dtype)
@@ -125,6 +121,20 @@ def openxr_joints(motion: HandMotion, model: HandModel) -> OpenXRJoints:
         orientations_xyzw=smooth_quaternions(turns),
         radii=_radii(places, frames, hand.rest_verts.numpy(), hand.model.faces.numpy()),
     )
+
+
+def check_openxr(model: HandModel) -> PoseSpace:
+    """The model's pose space, without which there are no orientations.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if model.pose_space is None:
+        raise ValueError(
+            f"hand model '{model.name}' has no pose space, which says where the backs of the "
+            "fingers are; export without openxr"
+        )
+    return model.pose_space
 
 
 def write_openxr(path: str | Path, motions: Sequence[HandMotion], model: HandModel) -> None:

@@ -9,7 +9,7 @@ from idhand.hand import HandModel
 from idhand.records import HandResult
 from idhand.view.export.bvh import DEFAULT_FPS, held_frames, write_bvh
 from idhand.view.export.gltf import write_rigged_glb
-from idhand.view.export.openxr import write_openxr
+from idhand.view.export.openxr import check_openxr, write_openxr
 from idhand.view.export.parameters import write_npz
 from idhand.view.export.rig import check_betas, check_motions
 from idhand.view.export.usd import check_usd, write_usd
@@ -106,6 +106,8 @@ def export_photo(
         HandMotion.of(hand, index) for index, hand in enumerate(hands) if hand.status != "diverged"
     ]
     check_motions(motions, model)
+    if "openxr" in formats:
+        check_openxr(model)
     paths: list[Path] = []
     for export in chosen:
         if export.meshes is not None:
@@ -145,6 +147,8 @@ def export_motion(
     """
     chosen = _chosen(formats)
     check_motions(motions, model)
+    if "openxr" in formats:
+        check_openxr(model)
     if not 0 < fps < float("inf"):
         raise ValueError(f"fps must be positive, got {fps}")
     if "bvh" in formats:
