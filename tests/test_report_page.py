@@ -279,15 +279,53 @@ def test_the_wheel_scrolls_the_page_until_the_hand_is_clicked(window: Opened):
     window.settle()
 
 
+def test_a_see_through_hand_shows_the_photo(window: Opened):
+    page, view = window.page, "#stage-view canvas"
+    page.locator("#show-mesh").uncheck()
+    window.settle()
+    photo = window.picture(view)
+    page.locator("#show-mesh").check()
+    page.locator("#opacity").fill("0")
+    window.settle()
+    hand = blue(window.picture(view)) & (np.abs(window.picture(view) - photo).sum(2) > 60)
+    assert hand.mean() > 0.02
+    page.locator("#opacity").fill("90")
+    window.settle()
+    assert np.abs(window.picture(view) - photo)[hand].mean() < 20
+    page.locator("#opacity").fill("10")
+    window.settle()
+
+
+def test_left_is_left(window: Opened):
+    """Seen from the left of the camera, the photo behind the hand is on the left."""
+    page, view = window.page, "#stage-view canvas"
+    page.locator("#show-mesh").uncheck()
+    for name, first in (("left", True), ("right", False)):
+        page.locator(f"#stage-directions [data-view={name}]").click()
+        window.settle()
+        shown = window.picture(view)
+        page.locator("#show-photo").uncheck()
+        window.settle()
+        there = np.abs(shown - window.picture(view)).sum(2) > 12
+        page.locator("#show-photo").check()
+        middle = there.shape[1] // 2
+        assert (there[:, :middle].sum() > there[:, middle:].sum()) == first
+    page.locator("#show-mesh").check()
+    page.locator("#stage-directions [data-view=photo]").click()
+    window.settle()
+
+
 def test_before_and_after_differ(window: Opened):
     page = window.page
     after = window.picture("#stage-view canvas")
     layer = page.locator(".card .of-anonymous").first
     assert not layer.is_visible()
+    numbers = page.locator("#stage-facts").inner_text()
     page.locator("[data-fit=anonymous]").click()
     window.settle()
     assert np.abs(window.picture("#stage-view canvas") - after).mean() > 0.2
     assert layer.is_visible()
+    assert page.locator("#stage-facts").inner_text() != numbers, "it has numbers of its own"
     assert not page.locator(".card .of-hands").first.is_visible()
     page.locator("[data-fit=hands]").click()
     window.settle()

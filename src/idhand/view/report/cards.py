@@ -1,7 +1,7 @@
 """A photo and its hands → the card that stands for it, and the numbers its 3D view needs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -103,6 +103,8 @@ def card_of(index: int, photo: ReportPhoto, max_bytes: int) -> tuple[Card, dict[
         "camera": None if K is None else relative_camera(K, small, photo.width, photo.height),
         "hands": [{"right": hand.is_right, **packed_shape(hand)} for hand in usable],
         "anonymous": [{"right": hand.is_right, **packed_shape(hand)} for hand in before],
+        "facts": [asdict(fact) for fact in facts],
+        "facts_anonymous": [asdict(_facts(hand)) for hand in photo.anonymous],
     }
     return card, numbers
 

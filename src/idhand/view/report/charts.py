@@ -209,7 +209,7 @@ def _path(curve: _Curve, axes: _Axes) -> str:
     keep = axes.thinned(len(curve.values))
     x, y = axes.x(curve.of.time_s[keep]), axes.y(curve.values[keep])
     runs = [_points(x[r], y[r]) for r in _pieces(curve.of.frame[keep])]
-    return " ".join("M" + " ".join(run if len(run) > 1 else run * 2) for run in runs)
+    return " ".join("M" + " ".join(run if len(run) > 1 else [*run, "h0.1"]) for run in runs)
 
 
 def _area(curve: _Curve, half_band: _Values, axes: _Axes) -> str:

@@ -29,6 +29,9 @@ MAX_PHOTOS, MAX_VIDEOS = 120, 12
 PHOTO_BYTES = 6_500_000
 """Shared by all photos; base64 makes a third more of it."""
 
+NARROWER = 0.9
+"""The known hand's interval is compared with the unknown one's if it is this much narrower."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -115,6 +118,7 @@ class HtmlReport:
             person.check_model(self.model)
             if len(photo_names) != len(person.photos):
                 photo_names = ()
+        distance_mm = self._tally.distance_interval_mm()
         html = _template().render(
             title=self.title,
             version=__version__,
@@ -129,7 +133,10 @@ class HtmlReport:
             person=person,
             measures=[] if person is None else measure_rows(person, truth_mm),
             scatter=self._tally.scatter(self.model, person, truth_mm),
-            distance_mm=self._tally.distance_interval_mm(),
+            distance_mm=distance_mm,
+            narrower=person is not None
+            and distance_mm is not None
+            and distance_mm[1] < NARROWER * distance_mm[0],
             comparison=comparison,
             known=self._tally.known(person),
             problems=self.problems,

@@ -7,10 +7,11 @@
   const find = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const VIEWS = {
-    photo: [0, 0], left: [Math.PI / 2, 0], right: [-Math.PI / 2, 0], above: [0, 1.2],
+    photo: [0, 0], left: [-Math.PI / 2, 0], right: [Math.PI / 2, 0], above: [0, 1.2],
     behind: [Math.PI, 0],
   };
   const NEAR = 0.01, FAR = 30, BEHIND_HAND = 0.10, TURN_MS = 450;
+  const STILL = matchMedia("(prefers-reduced-motion: reduce)");
   const FINGER_OF = (k) => Math.floor((k - 1) / 4);
 
   // ------------------------------------------------------------------------------------ decoding
@@ -102,7 +103,7 @@
       this.material = new THREE.MeshStandardMaterial({
         color: colour(data.sides[side]), roughness: 0.62, metalness: 0, transparent: true,
       });
-      const depth = new THREE.MeshBasicMaterial({ colorWrite: false });
+      const depth = new THREE.MeshBasicMaterial({ colorWrite: false, transparent: true }); // after the photo
       this.mesh = new THREE.Group();
       for (const [material, order] of [[depth, 1], [this.material, 2]]) {
         const mesh = new THREE.Mesh(this.geometry, material);
@@ -202,7 +203,7 @@
       this.canvas.addEventListener("focus", () => { this.controls.enableZoom = true; });
       this.canvas.addEventListener("blur", () => { this.controls.enableZoom = false; });
       this.controls.addEventListener("change", () => this.draw());
-      this.controls.addEventListener("start", () => { this.turned(null); });
+      this.controls.addEventListener("start", () => { cancelAnimationFrame(this.turning); this.turned(null); });
       this.canvas.style.touchAction = "pan-y";
       this.canvas.addEventListener("keydown", (event) => this.key(event));
       this.centred = 0; // 0: the middle stays where it is in the photo, 1: in the canvas's middle
@@ -280,7 +281,7 @@
     /** Turn to a named view within half a second. */
     turn(view, { centred = view !== "photo", at_once = false } = {}) {
       const zoom = centred ? this.fit() : 1, start = performance.now();
-      const still = at_once || matchMedia("(prefers-reduced-motion: reduce)").matches;
+      const still = at_once || STILL.matches;
       const from = [...this.direction(), this.centred, this.fitted / this.proxy.position.length()];
       const to = [...VIEWS[view], Number(centred), zoom];
       cancelAnimationFrame(this.turning);
@@ -378,7 +379,7 @@
       find("#stage-panel").hidden = false;
       for (const card of all(".card")) card.addEventListener("click", () => {
         this.show(Number(card.dataset.index));
-        place.scrollIntoView({ block: "nearest", behavior: "smooth" });
+        place.scrollIntoView({ block: "nearest", behavior: STILL.matches ? "auto" : "smooth" });
       });
       for (const button of all("[data-fit]", find("#stage-panel"))) button.addEventListener("click", () => {
         press(button.parentElement, button);
@@ -399,17 +400,17 @@
       find("#stage-name").textContent = find("b", card).textContent;
       const facts = find("#stage-facts");
       facts.replaceChildren();
-      for (const hand of all(".hand", card)) {
-        const [side, ...rest] = hand.textContent.split("·");
+      const alone = this.fit === "anonymous" && photo.anonymous.length > 0;
+      for (const { side, distance, more } of alone ? photo.facts_anonymous : photo.facts) {
         const term = document.createElement("dt"), text = document.createElement("dd");
-        term.textContent = side.trim(), term.className = hand.className;
-        const more = document.createElement("small");
-        more.textContent = hand.dataset.more;
-        text.append(rest.join("·").trim() || "no usable fit", more);
+        term.textContent = side, term.className = `hand ${side}`;
+        const small = document.createElement("small");
+        small.textContent = more;
+        text.append(distance || "no usable fit", small);
         facts.append(term, text);
       }
       const image = find("img.photo", card);
-      const hands = this.fit === "anonymous" && photo.anonymous.length ? photo.anonymous : photo.hands;
+      const hands = alone ? photo.anonymous : photo.hands;
       this.plane = null;
       const aspect = photo.camera ? photo.camera[4] : image ? image.naturalWidth / image.naturalHeight : 4 / 3;
       this.table.place.style.aspectRatio = Math.min(Math.max(aspect, 0.8), 2);

@@ -94,6 +94,11 @@ class Tally:
             truth=None if truth is None else at(truth),
         )
 
+    @property
+    def cameras_known(self) -> bool:
+        """Whether no camera had to be guessed."""
+        return self._num_K_known == self._num_cameras
+
     def distance_interval_mm(self) -> tuple[float, float] | None:
         """Median 95 % half interval of the distance, anonymous and with the known hand."""
         if not self._depths_std_m:
@@ -106,7 +111,7 @@ class Tally:
         known, all_ = self._num_K_known, self._num_cameras
         if not (all_ or person):
             return []
-        metric = known == all_
+        metric = self.cameras_known
         sentences = [_camera(known, all_)] if all_ else []
         if person is None:
             sentences.append(
@@ -133,7 +138,7 @@ class Tally:
 
 def _camera(known: int, all_: int) -> str:
     if known == all_:
-        return "The camera is known, so directions and proportions are exact."
+        return "The camera is known (its file says so, or --k or --fov), not guessed."
     where = f"known for {known} of {all_} inputs only; elsewhere" if known else "not known:"
     return (
         f"The camera is {where} a field of view of 60° is assumed, and distances are in "
