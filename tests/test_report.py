@@ -324,6 +324,7 @@ def test_every_section(tmp_path: Path):
         "not used",
         "doubtful pose",
         "true 191.0",
+        '<div class="scale" aria-hidden="true">',
         "Errors",
         "A note.",
         "biometric",
