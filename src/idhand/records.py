@@ -1,10 +1,10 @@
 """What the stages hand on to each other, and to the user. Plain data; NumPy only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 Status = Literal["converged", "max_iterations", "diverged"]
 """How a fit ended: at a minimum, out of iterations, or nowhere (its numbers are not usable)."""
@@ -81,3 +81,78 @@ class HandResult:
         from idhand.view.overlay import overlay  # drawing stands above the records
 
         return overlay(rgb, [self], dist=dist)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One picture of one hand with what is known about it: the form of every data set.
+
+    What a data set does not know is None. Left hands as everywhere: `rotations` and `betas` are
+    those of the mirrored right hand, everything in the picture or the camera is the real hand's.
+    """
+
+    rgb: UInt8[np.ndarray, "height width 3"]
+    K: Float[np.ndarray, "3 3"]
+    """Intrinsics of this picture, px; the centre of the top-left pixel is (0, 0)."""
+    dist: Float[np.ndarray, " 5"]
+    """OpenCV's lens distortion, zeros for none."""
+    is_right: bool
+    bbox_px: Float[np.ndarray, " 4"]
+    """xyxy box of the keypoints; may leave the picture."""
+    subject: str
+    """Name of the person; the same in all pictures of one person, within the data set."""
+    model: str | None
+    """Name of the hand model that `betas` and `rotations` belong to."""
+    betas: Float[np.ndarray, " betas"] | None
+    """Shape in the model's standard deviations."""
+    rotations: Float[np.ndarray, "16 3 3"] | None
+    """Each joint relative to its parent, the wrist's to the camera."""
+    wrist_cam: Float[np.ndarray, " 3"] | None
+    """Metres."""
+    keypoints_px: Float[np.ndarray, "21 2"]
+    keypoints_cam: Float[np.ndarray, "21 3"] | None
+    """Metres; wrist, then thumb to little finger, base to tip."""
+    valid: Bool[np.ndarray, " 21"]
+    """Which keypoints are known at all."""
+    visible: Bool[np.ndarray, " 21"] | None
+    """In the picture, and nothing but the hand's own skin over the joint lies before it."""
+    parts: UInt8[np.ndarray, "height width"] | None
+    """What each pixel shows: 0 background, 1–16 the hand's joints in their order, 17 its forearm or
+    sleeve, 18 something that is not this hand (an object, another hand)."""
+    dataset: str
+    id: str
+    """Unique within the data set."""
+    sequence: str | None
+    """Name of the sequence, for frames of a video."""
+    time_s: float | None
+    """Within the sequence."""
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "height width"] | None:
+        """Where the hand is seen, without its forearm."""
+        return None if self.parts is None else (self.parts >= 1) & (self.parts <= HAND_PARTS)
+
+    def mirrored(self) -> "Sample":
+        """The picture in a mirror: of the other hand; `rotations` and `betas` stay as they are."""
+        flip = np.array([-1.0, 1.0, 1.0])
+        last = self.rgb.shape[1] - 1
+        K, dist = self.K.copy(), self.dist.copy()
+        K[0, 1], K[0, 2], dist[3] = -K[0, 1], last - K[0, 2], -dist[3]
+        left, top, right, bottom = self.bbox_px
+        pixels = self.keypoints_px * flip[:2] + np.array([last, 0.0])
+        return replace(
+            self,
+            rgb=np.ascontiguousarray(self.rgb[:, ::-1]),
+            K=K,
+            dist=dist,
+            is_right=not self.is_right,
+            bbox_px=np.array([last - right, top, last - left, bottom]),
+            wrist_cam=None if self.wrist_cam is None else self.wrist_cam * flip,
+            keypoints_px=pixels,
+            keypoints_cam=None if self.keypoints_cam is None else self.keypoints_cam * flip,
+            parts=None if self.parts is None else np.ascontiguousarray(self.parts[:, ::-1]),
+        )
+
+
+HAND_PARTS, FOREARM_PART, OTHER_PART = 16, 17, 18
+"""Values of `Sample.parts`: the last of the hand's, its forearm or sleeve, everything else."""

@@ -10,6 +10,7 @@ VERBS = {
     "run": "photos, folders and videos -> 3D hands: overlays, meshes, hands.json",
     "calibrate": "photos of one person -> that person's hand profile, measured in mm",
     "demo": "both of them on the bundled pictures, compared with the truth",
+    "synth": "labelled photos of people who do not exist: a data set to train and test with",
 }
 """Verb → what it does. Its module has the same name, with a `Command` and a `main`."""
 

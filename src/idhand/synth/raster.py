@@ -5,12 +5,12 @@ scale with the cores (threads less so: they share one page table). The result de
 Needs numba (`pip install 'idhand[synth]'`).
 """
 
-import inspect
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from jaxtyping import Float, Int
+
+from idhand.synth.compiled import compiled
 
 NEAR_M = 0.01
 """Triangles with a corner nearer to the camera than this are left out."""
@@ -56,16 +56,19 @@ def rasterize(
     height: int,
     *,
     samples: int = 2,
+    cull: bool = False,
 ) -> Fragments:
     """Find what a pinhole camera sees.
 
     Args:
         verts_cam: Metres, camera frame.
-        faces: Triangles, of any winding.
+        faces: Triangles, of any winding unless `cull`.
         K: Intrinsics, px; the centre of the top-left pixel is (0, 0).
         width: Of the image, px.
         height: Of the image, px.
         samples: Per pixel and axis, evenly spread.
+        cull: Leave out triangles seen from behind: right for closed surfaces with outward normals
+            by the right-hand rule, and twice as fast.
     """
     z = verts_cam[:, 2]
     safe = np.where(z > NEAR_M, z, 1.0)
@@ -77,32 +80,35 @@ def rasterize(
     shape = (height * samples, width * samples)
     face, depth_m = np.empty(shape, np.int32), np.empty(shape, np.float32)
     weights = np.empty((*shape, 2), np.float32)
-    _compiled(points, faces.astype(np.int64), kept, face, depth_m, weights)
+    _paint(points, faces.astype(np.int64), kept, cull, face, depth_m, weights)
     return Fragments(samples=samples, face=face, depth_m=depth_m, weights=weights)
 
 
-def _paint(points, faces, kept, face, depth_m, weights):
+@compiled
+def _paint(points, faces, kept, cull, face, depth_m, weights):
     """Fill the three pictures. Points are x, y in samples and 1/z, which is linear in these."""
     rows, columns = face.shape
     face[:] = -1
     depth_m[:] = 0.0  # while painting, 1/z
     weights[:] = 0.0
     for f in kept:
-        i, j, k = faces[f]
-        ax, ay, az = points[i]
-        bx, by, bz = points[j]
-        cx, cy, cz = points[k]
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, ay, az = points[i, 0], points[i, 1], points[i, 2]
+        bx, by, bz = points[j, 0], points[j, 1], points[j, 2]
+        cx, cy, cz = points[k, 0], points[k, 1], points[k, 2]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area == 0.0:
+        if area == 0.0 or (cull and area > 0.0):
             continue
+        bu, bv = (cy - ay) / area, (cx - ax) / area
+        cu, cv = (by - ay) / area, (bx - ax) / area
         left = max(0, int(np.ceil(min(ax, bx, cx))))
         right = min(columns - 1, int(np.floor(max(ax, bx, cx))))
         top = max(0, int(np.ceil(min(ay, by, cy))))
         bottom = min(rows - 1, int(np.floor(max(ay, by, cy))))
         for y in range(top, bottom + 1):
             for x in range(left, right + 1):
-                wb = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) / area
-                wc = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / area
+                wb = (x - ax) * bu - (y - ay) * bv
+                wc = (y - ay) * cv - (x - ax) * cu
                 if wb < 0.0 or wc < 0.0 or wb + wc > 1.0:
                     continue
                 iz = az + wb * (bz - az) + wc * (cz - az)
@@ -114,6 +120,3 @@ def _paint(points, faces, kept, face, depth_m, weights):
     for y in range(rows):
         for x in range(columns):
             depth_m[y, x] = 1.0 / depth_m[y, x] if face[y, x] >= 0 else np.inf
-
-
-_compiled = numba.njit(nogil=True)(inspect.unwrap(_paint))  # without the tests' type checks

@@ -1,0 +1,186 @@
+"""`idhand synth`: people who do not exist, photographed: a data set on disk, a contact sheet."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from PIL import Image
+from tyro.conf import arg
+
+from idhand.cli import EXIT_FINE
+from idhand.cli.common import count, progress, writable_folder
+from idhand.data import Source, write_shards
+from idhand.media import replacing
+from idhand.records import Sample
+from idhand.view.gallery import contact_sheet, with_truth
+
+SPLIT_SUBJECTS = {"train": 5000, "val": 100, "test": 200}
+"""People of each split, if nothing is said."""
+GALLERY_PICTURES, GALLERY_QUALITY = 100, 92
+SMALLEST_PX, LARGEST_PX = 64, 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Render labelled photos of hands of people who do not exist.
+
+    Writes shards of 1,000 pictures with their truth (tar files in WebDataset's layout) and
+    manifest.json; `idhand.data.Shards` reads them. Interrupted or killed, the same command goes on
+    where it was. The pictures depend on the flags and the seed, not on the number of workers.
+    """
+
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """Folder for the set."""
+    preset: Literal["standard", "video", "plain"] = "standard"
+    """standard: single pictures of everything; video: sequences; plain: bare hands, flat light."""
+    split: Literal["train", "val", "test"] = "train"
+    """Whose hands: no person is in two splits."""
+    subjects: Annotated[int | None, arg(metavar="N")] = None
+    """People; by default 5000, 100 or 200 of train, val or test, but no more than pictures."""
+    images: Annotated[int | None, arg(metavar="N")] = None
+    """Pictures in the whole set; of video a multiple of 32."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Another seed: other people and other pictures."""
+    size: Annotated[int, arg(metavar="PX")] = 224
+    """Width and height of the pictures, 64 to 1024."""
+    backgrounds: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Your own photos, without hands, to stand behind the hands as well."""
+    depth: bool = False
+    """Keep depth maps, too (16 bit PNG)."""
+    workers: Annotated[int | None, arg(metavar="N")] = None
+    """Processes; by default one for each core."""
+    gallery: bool = False
+    """Write two contact sheets of 100 pictures, gallery.jpg and gallery_truth.jpg; without
+    --images nothing else."""
+
+    def __post_init__(self):
+        if self.images is None and not self.gallery:
+            raise ValueError("give --images N, or --gallery for a sheet alone")
+        for flag in ("subjects", "images", "workers"):
+            number = getattr(self, flag)
+            if number is not None and number < 1:
+                raise ValueError(f"--{flag} must be at least 1, got {number}")
+        if self.seed < 0:
+            raise ValueError(f"--seed must not be negative, got {self.seed}")
+        if not SMALLEST_PX <= self.size <= LARGEST_PX:
+            raise ValueError(f"--size must be {SMALLEST_PX} to {LARGEST_PX}, got {self.size}")
+
+
+def main(command: Command) -> int:
+    """Do it, print a summary and return the exit code."""
+    studio = open_studio(command)
+    out = writable_folder(command.out)
+    if command.images is not None:
+        with _terminate_as_interrupt():
+            _render(studio, studio.config.frames, out, command.workers or _num_cores())
+    if command.gallery:
+        write_gallery(studio, out)
+    return EXIT_FINE
+
+
+def open_studio(command: Command) -> Any:
+    """The `Studio` that the flags describe.
+
+    Raises:
+        ValueError: If there can be no such studio, or numba is not installed.
+    """
+    try:
+        from idhand.synth.config import studio_preset
+        from idhand.synth.studio import Studio
+    except ModuleNotFoundError as error:
+        if error.name != "numba":
+            raise
+        raise ValueError(
+            "rendering needs numba; install it: pip install 'idhand[synth]'"
+        ) from error
+    return Studio(configured(command, studio_preset(command.preset)), command.backgrounds)
+
+
+def configured(command: Command, preset: Any) -> Any:
+    """The preset, a `StudioConfig`, with the command's numbers in it."""
+    images = command.images or GALLERY_PICTURES * preset.frames
+    subjects = command.subjects or SPLIT_SUBJECTS[command.split]
+    if command.images is None or command.subjects is None:
+        subjects = max(1, min(subjects, images // preset.frames))
+    return replace(
+        preset,
+        split=command.split,
+        num_subjects=subjects,
+        num_images=images,
+        size_px=command.size,
+        seed=command.seed,
+        depth=command.depth,
+    )
+
+
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that the workers are stopped."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@dataclass(kw_only=True)
+class _Teller:
+    """Hears how many pictures are finished, shows it, and keeps the rate."""
+
+    bar: Any
+    began_s: float = 0.0
+    made: int = 0
+    seconds: float = 0.0
+
+    def __call__(self, found: int, made: int) -> None:
+        if not self.began_s:
+            self.began_s, self.bar.initial = time.perf_counter(), found
+        self.bar.update(found + made - self.bar.n)
+        self.made, self.seconds = made, time.perf_counter() - self.began_s
+
+
+def _render(source: Source, frames: int, out: Path, workers: int) -> None:
+    """Write the shards, with a progress bar, and say what was done."""
+    with progress((), len(source), "pictures") as bar:
+        bar.unit = " pictures"
+        teller = _Teller(bar=bar)
+        manifest = write_shards(source, out, workers=workers, frames=frames, progress=teller)
+    size_mb = sum(shard.bytes for shard in manifest.shards) / 1e6
+    told = f"{manifest.num_done:,} pictures in {count(manifest.shards, 'shard')}, {size_mb:,.1f} MB"
+    rate = "all were there already"
+    if teller.made:
+        rate = f"{teller.made:,} rendered now, {teller.made / teller.seconds:.1f} a second"
+    print(f"{told} ({rate}). Written to {out}")
+
+
+def write_gallery(pictures: Sequence[Sample], out: Path) -> None:
+    """Two contact sheets of pictures from all over the set: as they are, and with the truth."""
+    places = np.linspace(0, len(pictures) - 1, min(GALLERY_PICTURES, len(pictures)))
+    indices = np.unique(places.round().astype(int)).tolist()
+    samples = [pictures[index] for index in progress(indices, len(indices), "gallery")]
+    sheets = {
+        "gallery.jpg": contact_sheet(sample.rgb for sample in samples),
+        "gallery_truth.jpg": contact_sheet(with_truth(sample) for sample in samples),
+    }
+    for name, sheet in sheets.items():
+        with replacing(out / name) as temporary:
+            Image.fromarray(sheet).save(temporary, quality=GALLERY_QUALITY)
+    print(f"{len(samples)} pictures on {out / 'gallery.jpg'}, with truth on gallery_truth.jpg")

@@ -1,0 +1,140 @@
+"""A folder of shards as a sequence of samples: random access, safe in several processes."""
+
+import mmap
+import operator
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from jaxtyping import Int
+
+from idhand.data.manifest import Manifest, Shard
+from idhand.data.samples import decode_sample
+from idhand.records import Sample
+
+AGAIN = "run the command that wrote the set again, which renders it anew"
+
+
+class Shards(Sequence[Sample]):
+    """The samples of finished shards, in the order in which they lie on disk.
+
+    A set that is still being rendered can be read: it has fewer samples. No file stays open, so
+    that a torch DataLoader may fork or pickle it. Which samples a shard holds is found out when
+    the first of them is asked for (about 30 ms).
+    """
+
+    def __init__(self, folder: str | Path):
+        """Read the manifest and look whether the shards are there.
+
+        Raises:
+            FileNotFoundError: If there is no manifest, or a shard is missing.
+            ValueError: If this version cannot read the set, or a shard has another size.
+        """
+        self.folder = Path(folder)
+        self.manifest: Manifest = Manifest.load(self.folder)
+        for shard in self.manifest.shards:
+            fault = shard.fault(self.folder)
+            if fault:
+                missing = not (self.folder / shard.file).is_file()
+                raise (FileNotFoundError if missing else ValueError)(f"{fault}; {AGAIN}")
+        counts = [shard.count for shard in self.manifest.shards]
+        self._starts = np.cumsum([0, *counts])
+        self._extents: dict[int, Int[np.ndarray, "samples 2"]] = {}
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __repr__(self) -> str:
+        told = f"{len(self):,} of {self.manifest.num_samples:,} samples"
+        return f"Shards('{self.folder}': {told})"
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        key, files = self._read(operator.index(index))
+        try:
+            return decode_sample(files)
+        except ValueError as error:
+            raise ValueError(f"sample {key} of {self.folder}: {error}; {AGAIN}") from error
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[i] for i in range(len(self)))
+
+    def key(self, index: int) -> str:
+        """Name of a sample's files."""
+        return self._read(index)[0]
+
+    def entry(self, index: int) -> dict[str, bytes]:
+        """A sample's files as they are: suffix → bytes."""
+        return self._read(index)[1]
+
+    def verify(self) -> None:
+        """Read every byte and compare hashes.
+
+        Raises:
+            ValueError: Naming all shards that are damaged.
+        """
+        faults = [shard.deep_fault(self.folder) for shard in self.manifest.shards]
+        told = "; ".join(fault for fault in faults if fault)
+        if told:
+            raise ValueError(f"{told}; {AGAIN}")
+
+    def _read(self, index: int) -> tuple[str, dict[str, bytes]]:
+        """Key and files of a sample."""
+        place = range(len(self))[index]
+        number = int(np.searchsorted(self._starts, place, side="right")) - 1
+        shard = self.manifest.shards[number]
+        if number not in self._extents:
+            self._extents[number] = self._scan(shard)
+        start, end = self._extents[number][place - self._starts[number]].tolist()
+        path = self.folder / shard.file
+        with path.open("rb") as stream:
+            stream.seek(start)
+            block = stream.read(end - start)
+        try:
+            members = list(_members(block))
+        except tarfile.HeaderError as error:
+            raise ValueError(f"{path} is damaged ({error}); {AGAIN}") from error
+        files = {name.partition(".")[2]: block[a:b] for name, a, b in members}
+        return members[0][0].partition(".")[0], files
+
+    def _scan(self, shard: Shard) -> Int[np.ndarray, "samples 2"]:
+        """Where each sample's files begin and end in a shard, bytes."""
+        path = self.folder / shard.file
+        extents: dict[str, list[int]] = {}
+        try:
+            with (
+                path.open("rb") as stream,
+                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as whole,
+            ):
+                for name, start, end in _members(whole):
+                    key = name.partition(".")[0]
+                    extents.setdefault(key, [start - tarfile.BLOCKSIZE, end])[1] = end
+        except (tarfile.HeaderError, ValueError) as error:
+            raise ValueError(f"{path} is damaged ({error}); {AGAIN}") from error
+        if len(extents) != shard.count:
+            found = f"it holds {len(extents)} samples, the manifest says {shard.count}"
+            raise ValueError(f"{path} is damaged: {found}; {AGAIN}")
+        return np.array(list(extents.values()))
+
+
+def _members(tar: bytes | mmap.mmap) -> Iterator[tuple[str, int, int]]:
+    """Name, start and end of each file in (a part of) a tar.
+
+    Raises:
+        tarfile.HeaderError: If a header is damaged or a file is cut off.
+    """
+    at = 0
+    while at < len(tar) and tar[at]:
+        info = tarfile.TarInfo.frombuf(tar[at : at + tarfile.BLOCKSIZE], "ascii", "strict")
+        start = at + tarfile.BLOCKSIZE
+        if start + info.size > len(tar):
+            raise tarfile.HeaderError(f"{info.name} is cut off")
+        yield info.name, start, start + info.size
+        at = start + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
