@@ -152,9 +152,15 @@ class _Teller:
 
     def __call__(self, found: int, made: int) -> None:
         if not self.began_s:
-            self.began_s, self.bar.initial = time.perf_counter(), found
+            self._begin(found)
         self.bar.update(found + made - self.bar.n)
         self.made, self.seconds = made, time.perf_counter() - self.began_s
+
+    def _begin(self, found: int) -> None:
+        """Leave what was there before, and the time until now, out of the bar's rate."""
+        self.began_s = time.perf_counter()
+        self.bar.initial = self.bar.n = self.bar.last_print_n = found
+        self.bar.start_t = time.time()
 
 
 def _render(source: Source, frames: int, out: Path, workers: int) -> None:

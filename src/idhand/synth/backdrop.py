@@ -10,9 +10,9 @@ from idhand.synth.body import rotation_about
 from idhand.synth.light_maps import KeyShadow, sky_light
 from idhand.synth.shader import key_visibility
 
-GRID = 28
+GRID = 20
 """Points per axis at which the sky's soft shadow is gathered, then interpolated."""
-KEY_GRID_PX = 2
+KEY_GRID_PX = 3
 """Distance of the points at which the key light's shadow is looked up."""
 FARTHEST_M = 3.0
 """What of the plane is farther away gets no shadow."""

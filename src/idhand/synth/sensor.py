@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from idhand.synth.compiled import compiled_loosely
 from idhand.synth.environments import LUMINANCE
 
 REFERENCE_PX = 224
@@ -22,7 +23,7 @@ MAX_LINEAR = 8.0
 """Exposed values are cut off here; white begins near 1."""
 TONE_STEPS = 4096
 """Entries of the tone curve's table, over the root of the linear value."""
-MAX_BALANCE = 1.8
+MAX_BALANCE = 1.4
 """No channel is multiplied with more than this, or less than one over it, to balance white."""
 MIN_QUALITY, MAX_QUALITY = 40, 97
 """Of JPEG files."""
@@ -167,7 +168,7 @@ def draw_sensor(rng: np.random.Generator) -> Sensor:
     moved = rng.random() < config.motion_share
     return Sensor(
         exposure_ev=float(rng.normal(*config.exposure_ev)),
-        balance=float(rng.uniform(0.1, 0.55)),
+        balance=float(rng.uniform(0.05, 0.35)),
         tint=np.exp([warm, green, -warm]),
         knee=float(rng.uniform(0.45, 0.85)),
         contrast=float(rng.uniform(*config.contrast)),
@@ -205,19 +206,19 @@ def develop(
     """
     height, width, _ = linear.shape
     scale = width / REFERENCE_PX
-    picture = linear * _gains(linear, sensor, subject)
-    picture = np.minimum(picture, MAX_LINEAR)
-    if sensor.vignette > 0:
-        picture *= _vignette(sensor.vignette, width, height)
+    picture = np.empty_like(linear)
+    _expose(linear, _gains(linear, sensor, subject), sensor.vignette, picture)
     picture = _blurred(picture, sensor, scale)
     if sensor.resample > 1:
         size = (max(1, round(width / sensor.resample)), max(1, round(height / sensor.resample)))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     if sensor.shot_noise > 0 or sensor.read_noise > 0:
-        picture += _noise(picture, sensor, rng)
-    np.clip(picture, 0, MAX_LINEAR, out=picture)
-    index = np.sqrt(picture * np.float32((TONE_STEPS - 1) ** 2 / MAX_LINEAR)).astype(np.uint16)
-    return _finished(_tone_curve(sensor)[index], sensor, width, height, scale)
+        _add_noise(
+            picture, *_grain(picture.shape, sensor, rng), sensor.shot_noise, sensor.read_noise
+        )
+    srgb = np.empty_like(picture)
+    _through_curve(picture, _tone_curve(sensor), (TONE_STEPS - 1) ** 2 / MAX_LINEAR, srgb)
+    return _finished(srgb, sensor, width, height, scale)
 
 
 def encode_jpeg(rgb: Rgb8, quality: int) -> bytes:
@@ -248,11 +249,16 @@ def _gains(linear, sensor, subject):
     return (gain * balance).astype(np.float32)
 
 
-def _vignette(strength, width, height):
-    """Factors that fall off with the squared distance from the middle."""
-    x = np.linspace(-1, 1, width, dtype=np.float32) ** 2
-    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
-    return (1 - np.float32(strength / 2) * (x + y))[..., None]
+@compiled_loosely
+def _expose(linear, gains, vignette, out):
+    """Light times exposure, white balance, and what the corners lack of it, up to the limit."""
+    height, width = linear.shape[:2]
+    for y in range(height):
+        for x in range(width):
+            u, v = 2.0 * x / (width - 1) - 1.0, 2.0 * y / (height - 1) - 1.0
+            falloff = 1.0 - 0.5 * vignette * (u * u + v * v)
+            for c in range(3):
+                out[y, x, c] = min(linear[y, x, c] * gains[c] * falloff, MAX_LINEAR)
 
 
 def _blurred(picture, sensor, scale):
@@ -271,18 +277,40 @@ def _blurred(picture, sensor, scale):
     return picture
 
 
-def _noise(picture, sensor, rng):
-    """Shot and read noise: fine in luminance, blotchy in colour, as after a phone's denoising."""
-    height, width, _ = picture.shape
-    green = np.maximum(picture[..., 1], 0)
-    deviation = np.sqrt(np.float32(sensor.shot_noise) * green + np.float32(sensor.read_noise**2))
-    grain = rng.standard_normal((height, width), dtype=np.float32)[..., None]
+def _grain(shape, sensor, rng):
+    """Standard noise: fine in luminance, blotchy in colour, as after a phone's denoising."""
+    height, width, _ = shape
+    fine = rng.standard_normal((height, width), dtype=np.float32)
+    colour = np.zeros((1, 1, 3), np.float32)
     if sensor.chroma_noise > 0.05:
-        shape = (height // 2 + 1, width // 2 + 1, 3)
-        colour = rng.standard_normal(shape, dtype=np.float32) * np.float32(sensor.chroma_noise)
+        half = (height // 2 + 1, width // 2 + 1, 3)
+        colour = rng.standard_normal(half, dtype=np.float32) * np.float32(sensor.chroma_noise)
         colour = cv2.resize(colour, (width, height), interpolation=cv2.INTER_LINEAR)
-        grain = grain + colour
-    return grain * deviation[..., None]
+    return fine, colour
+
+
+@compiled_loosely
+def _add_noise(picture, fine, colour, shot_noise, read_noise):
+    """Photon noise grows with the root of the light, which is nearest to what green sees."""
+    has_colour = colour.shape[0] > 1
+    for y in range(picture.shape[0]):
+        for x in range(picture.shape[1]):
+            green = max(picture[y, x, 1], 0.0)
+            deviation = np.sqrt(shot_noise * green + read_noise * read_noise)
+            for c in range(3):
+                grain = fine[y, x] + (colour[y, x, c] if has_colour else 0.0)
+                picture[y, x, c] += grain * deviation
+
+
+@compiled_loosely
+def _through_curve(picture, curve, scale, out):
+    """Look the root of the scaled value up in a table."""
+    last = curve.shape[0] - 1
+    for y in range(picture.shape[0]):
+        for x in range(picture.shape[1]):
+            for c in range(3):
+                step = int(np.sqrt(max(picture[y, x, c], 0.0) * scale))
+                out[y, x, c] = curve[min(step, last)]
 
 
 def _tone_curve(sensor):
@@ -303,7 +331,19 @@ def _finished(srgb, sensor, width, height, scale):
         sigma = 0.9 * scale * sensor.resample
         soft = cv2.GaussianBlur(srgb, (0, 0), sigma)
         srgb = cv2.addWeighted(srgb, 1 + sensor.sharpen, soft, -sensor.sharpen, 0)
-    if sensor.saturation != 1:
-        grey = (srgb @ LUMINANCE.astype(np.float32))[..., None]
-        srgb = grey + np.float32(sensor.saturation) * (srgb - grey)
-    return np.rint(np.clip(srgb, 0, 1) * 255).astype(np.uint8)
+    out = np.empty((height, width, 3), np.uint8)
+    _quantise(srgb, sensor.saturation, out)
+    return out
+
+
+@compiled_loosely
+def _quantise(srgb, saturation, out):
+    """Colours more or less lively, as bytes."""
+    for y in range(srgb.shape[0]):
+        for x in range(srgb.shape[1]):
+            grey = 0.0
+            for c in range(3):
+                grey += LUMINANCE[c] * srgb[y, x, c]
+            for c in range(3):
+                value = grey + saturation * (srgb[y, x, c] - grey)
+                out[y, x, c] = np.uint8(min(max(value, 0.0), 1.0) * 255.0 + 0.5)

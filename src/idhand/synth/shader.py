@@ -25,9 +25,7 @@ LEAST_FACING = 0.12
 MAX_RADIANCE = 3.5
 """Of a sample, times the scene's mean radiance, lest one highlight swallow a soft edge."""
 SAME_SURFACE_M = 0.006
-"""Samples of one pixel this near in depth lie on one surface: two of them are shaded, not all."""
-PAINT_SPACING_M = 0.0005
-"""About the distance of the skin's texels."""
+"""Samples of one pixel this near in depth lie on one surface, which is lit at one of them."""
 SHADOW_OFFSET_M, SHADOW_BIAS_M = 0.003, 0.002
 """A receiver is moved this far along its normal, and may lie this far under the map's surface."""
 TAPS = np.array([[-0.7, -0.2], [0.1, -0.8], [0.75, -0.25], [-0.3, 0.45], [0.35, 0.7], [0.15, 0.05]])
@@ -133,7 +131,7 @@ def shade_samples(
 
     Part and depth are the nearest sample's, where at least half of the samples are covered.
     """
-    paint = np.empty(6)
+    paint, other = np.empty(6), np.empty(6)
     colour = np.empty(3)
     mean_sky = 0.282095 * (sh[0, 0] + sh[0, 1] + sh[0, 2]) / 3
     mean_sky += (key_colour[0] + key_colour[1] + key_colour[2]) / (3 * np.pi)
@@ -154,10 +152,7 @@ def shade_samples(
                 parts[row, column] = part[front]
                 depth_out[row, column] = nearest
             flat = covered == samples * samples and farthest - nearest < SAME_SURFACE_M
-            step = 1
-            if flat:  # where the paint is no finer than the pixels, one will do
-                is_close = nearest < PAINT_SPACING_M * camera[0]
-                step = samples * samples if is_close else samples + 1
+            step = samples * samples if flat else 1
             shaded = 0
             total0 = total1 = total2 = 0.0
             for s in range(0, samples * samples, step):
@@ -184,6 +179,17 @@ def shade_samples(
                         skin_tone, skin_gloss, skin_slope, texel_face[f], child[f], w1, w2,
                         resolution, paint,
                     )  # fmt: skip
+                    if flat and samples > 1:  # lit once, but painted from two corners
+                        last = samples * samples - 1
+                        y2, x2 = row * samples + last // samples, column * samples + last % samples
+                        f2 = face[y2, x2]
+                        if texel_face[f2] >= 0:
+                            _skin_at(
+                                skin_tone, skin_gloss, skin_slope, texel_face[f2], child[f2],
+                                weights[y2, x2, 0], weights[y2, x2, 1], resolution, other,
+                            )  # fmt: skip
+                            for a in range(4):
+                                paint[a] = 0.5 * (paint[a] + other[a])
                     d = dual_face[f]
                     nx -= paint[4] * duals[d, 0, 0] + paint[5] * duals[d, 1, 0]
                     ny -= paint[4] * duals[d, 0, 1] + paint[5] * duals[d, 1, 1]
@@ -243,6 +249,19 @@ def shade_samples(
             out[row, column, 1] = total1 / shaded * share
             out[row, column, 2] = total2 / shaded * share
             out[row, column, 3] = share
+
+
+@compiled_loosely
+def lay_over(radiance, coverage, behind, shade, out):
+    """Premultiplied radiance over a background times its shade (or none: 1×1)."""
+    is_shaded = shade.shape[0] > 1
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            for c in range(3):
+                through = (1.0 - coverage[y, x]) * behind[y, x, c]
+                if is_shaded:
+                    through *= shade[y, x, c]
+                out[y, x, c] = radiance[y, x, c] + through
 
 
 def dual_vectors(

@@ -15,7 +15,7 @@ from idhand.synth.body import BodyTopology, SkinMesh
 from idhand.synth.environments import Light
 from idhand.synth.light_maps import key_shadow, sky_directions, sky_light, surface_points
 from idhand.synth.raster import Fragments, rasterize
-from idhand.synth.shader import dual_vectors, shade_samples
+from idhand.synth.shader import dual_vectors, lay_over, shade_samples
 from idhand.synth.skin import RESOLUTION, Skin
 from idhand.synth.solids import Solid
 from idhand.synth.spherical import sh_basis
@@ -222,6 +222,18 @@ def _painted(surfaces: Sequence[Surface]) -> tuple[np.ndarray, np.ndarray, np.nd
         duals.append(dual_vectors(s.coarse_cam, s.coarse_faces))
         start += len(s.coarse_faces)
     return np.concatenate(rows), np.concatenate(children), np.concatenate(duals)
+
+
+def over(
+    picture: Picture, behind: Float[np.ndarray, "height width 3"]
+) -> Float[np.ndarray, "height width 3"]:
+    """A picture before a background, which it shades."""
+    out = np.empty_like(picture.radiance)
+    shade_left = picture.backdrop_shade
+    if shade_left is None:
+        shade_left = np.ones((1, 1, 3), np.float32)
+    lay_over(picture.radiance, picture.coverage, behind, shade_left, out)
+    return out
 
 
 def hand_share(picture: Picture) -> Float[np.ndarray, "height width"]:

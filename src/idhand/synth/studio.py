@@ -3,9 +3,11 @@
 Picture i depends on the configuration and i alone, so it may be made anywhere, in any order.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args, overload
 
@@ -49,6 +51,7 @@ from idhand.synth.shading import (
     Picture,
     Surface,
     hand_share,
+    over,
     shade,
     skin_surface,
     solid_surface,
@@ -58,6 +61,7 @@ from idhand.synth.subjects import Split, subject
 from idhand.synth.views import View, draw_view, view_sequence
 from idhand.synth.worn import wristwear
 
+DATA_FILES = ("open_hand.npz", "landmark_points.json", "light.npz")
 FPS = 30.0
 """Of sequences."""
 TAKE, NOISE = 0, 1
@@ -103,6 +107,17 @@ class Take:
     is_right: bool
     seed: int
     """Of light, background, things and camera."""
+
+
+@cache
+def fingerprint() -> str:
+    """Hash of all that pictures follow from beside the configuration: this package and its data."""
+    digest = hashlib.sha256()
+    data = files("idhand.assets") / "data"
+    sources = [path for path in files("idhand.synth").iterdir() if path.name.endswith(".py")]
+    for path in (*sorted(sources, key=lambda p: p.name), *(data / name for name in DATA_FILES)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 class Studio(Sequence[Sample]):
@@ -159,6 +174,7 @@ class Studio(Sequence[Sample]):
             "set": "studio",
             "config": asdict(self.config),
             "model": self.model.name,
+            "code": fingerprint(),
             "backgrounds": self.backgrounds.description(),
         }
 
@@ -354,11 +370,7 @@ class Studio(Sequence[Sample]):
             behind = self.backgrounds.draw(
                 rng, take.environment, light, R_world_cam, place.K, size, size
             )
-        if picture.backdrop_shade is not None:
-            behind = behind * picture.backdrop_shade
-        behind *= 1 - picture.coverage[..., None]
-        behind += picture.radiance
-        return behind
+        return over(picture, behind)
 
     def _sample(
         self,
