@@ -22,9 +22,9 @@ from speed_render import images_per_s as bare_hands_per_s
 from tables import table
 
 from idhand.synth import Studio, studio_preset
-from idhand.synth import people as people_module
-from idhand.synth import shading as shading_module
 from idhand.synth import studio as studio_module
+from idhand.synth.camera import shading as shading_module
+from idhand.synth.people import wardrobe as people_module
 
 PER_PERSON = 40
 STAGES = {

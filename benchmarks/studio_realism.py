@@ -27,8 +27,8 @@ from studio_tables import (
 import idhand
 from idhand.data import Shards
 from idhand.synth.config import StudioConfig
+from idhand.synth.people.subjects import NUM_SUBJECTS
 from idhand.synth.studio import Studio
-from idhand.synth.subjects import NUM_SUBJECTS
 
 ABLATIONS = {
     "nothing": {},

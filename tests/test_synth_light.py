@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idhand.synth import backgrounds, sensor
-from idhand.synth.backgrounds import Backgrounds, plain_background
-from idhand.synth.environments import (
+from idhand.synth.camera import sensor
+from idhand.synth.camera.sensor import Sensor, develop, draw_sensor, encode_jpeg
+from idhand.synth.light.environments import (
     LUMINANCE,
     camera_rotation,
     draw_light,
@@ -19,10 +19,7 @@ from idhand.synth.environments import (
     flat_light,
     split,
 )
-from idhand.synth.figures import FIGURES
-from idhand.synth.materials import KINDS, photographs, texture
-from idhand.synth.sensor import Sensor, develop, draw_sensor, encode_jpeg
-from idhand.synth.spherical import (
+from idhand.synth.light.spherical import (
     REFLECTION_SHAPE,
     look_up,
     panorama_directions,
@@ -31,8 +28,12 @@ from idhand.synth.spherical import (
     sh_basis,
     solid_angles,
 )
-from idhand.synth.textures import SIZE, laid_out, pyramid
-from idhand.synth.viewpoint import Viewpoint, coarser
+from idhand.synth.places import backgrounds
+from idhand.synth.places.backgrounds import Backgrounds, plain_background
+from idhand.synth.places.figures import FIGURES
+from idhand.synth.places.materials import KINDS, photographs, texture
+from idhand.synth.places.textures import SIZE, laid_out, pyramid
+from idhand.synth.places.viewpoint import Viewpoint, coarser
 
 seeds = st.integers(0, 10**6)
 

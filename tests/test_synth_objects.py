@@ -9,18 +9,24 @@ from trimesh.triangles import closest_point
 
 from idhand.assets import open_hand
 from idhand.hand import Hand, PosedHand
-from idhand.synth.body import rotation_about
-from idhand.synth.company import (
+from idhand.synth.people.body import rotation_about
+from idhand.synth.things.catalogue import THINGS, stack
+from idhand.synth.things.company import (
     MAX_COVERED,
     MIRROR,
     SecondHand,
     second_hand,
     stray_object,
 )
-from idhand.synth.holding import MAX_GRIP_PENETRATION_M, Flesh, bone_radii_m, flesh, held_object
-from idhand.synth.solids import Bar, Box, Material, Shape, Solid
-from idhand.synth.things import THINGS, stack
-from idhand.synth.worn import RING_JOINTS, ring, section_of, wristwear
+from idhand.synth.things.holding import (
+    MAX_GRIP_PENETRATION_M,
+    Flesh,
+    bone_radii_m,
+    flesh,
+    held_object,
+)
+from idhand.synth.things.solids import Bar, Box, Material, Shape, Solid
+from idhand.synth.things.worn import RING_JOINTS, ring, section_of, wristwear
 
 GREY = Material(tone=(0.5, 0.5, 0.5), gloss=0.5)
 OPEN, FIST = np.zeros(26), np.zeros(26)

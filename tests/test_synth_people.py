@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from idhand.assets import open_hand
-from idhand.synth.capsules import (
+from idhand.synth.people.subjects import MAX_SHAPE_NORM, SKIN_GROUPS_ITA_DEG, subject
+from idhand.synth.poses.capsules import (
     CAPSULE_NAMES,
     MAX_PENETRATION_M,
     PAIRS,
@@ -16,11 +17,10 @@ from idhand.synth.capsules import (
     HandCapsules,
     penetration_m,
 )
-from idhand.synth.gestures import GESTURES
-from idhand.synth.motion import minimum_jerk, wander
-from idhand.synth.poses import PoseSampler
-from idhand.synth.subjects import MAX_SHAPE_NORM, SKIN_GROUPS_ITA_DEG, subject
-from idhand.synth.views import View, draw_view, view_sequence
+from idhand.synth.poses.gestures import GESTURES
+from idhand.synth.poses.motion import minimum_jerk, wander
+from idhand.synth.poses.sampler import PoseSampler
+from idhand.synth.poses.views import View, draw_view, view_sequence
 
 MODEL = open_hand()
 SPACE = MODEL.pose_space

@@ -8,17 +8,12 @@ from hypothesis import strategies as st
 
 from idhand.assets import open_hand
 from idhand.records import FOREARM_PART, OTHER_PART
-from idhand.synth.backdrop import Backdrop
-from idhand.synth.body import (
-    CHILD_WEIGHTS,
-    BodyTopology,
-    SkinMesh,
-    rotation_about,
-    unit,
-    vertex_normals,
-)
-from idhand.synth.environments import Light
-from idhand.synth.light_maps import (
+from idhand.synth.camera.backdrop import Backdrop
+from idhand.synth.camera.scenes import visible_keypoints
+from idhand.synth.camera.shader import _skin_at, key_visibility
+from idhand.synth.camera.shading import Surface, shade, skin_surface
+from idhand.synth.light.environments import Light
+from idhand.synth.light.maps import (
     SPLAT_SPACING_M,
     axes_to,
     key_shadow,
@@ -26,10 +21,15 @@ from idhand.synth.light_maps import (
     sky_light,
     surface_points,
 )
-from idhand.synth.scenes import visible_keypoints
-from idhand.synth.shader import _skin_at, key_visibility
-from idhand.synth.shading import Surface, shade, skin_surface
-from idhand.synth.skin import RESOLUTION, Skin, texel_weights
+from idhand.synth.people.body import (
+    CHILD_WEIGHTS,
+    BodyTopology,
+    SkinMesh,
+    rotation_about,
+    unit,
+    vertex_normals,
+)
+from idhand.synth.people.skin import RESOLUTION, Skin, texel_weights
 
 K = np.array([[420.0, 0, 111.5], [0, 420.0, 111.5], [0, 0, 1]])
 CENTRE = np.array([0.0, 0.0, 0.45])

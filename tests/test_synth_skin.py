@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idhand.assets import open_hand
-from idhand.synth import skin, skin_chart, skin_layers, skin_lines, skin_noise
-from idhand.synth.body import BodyTopology, unit
-from idhand.synth.skin import (
+from idhand.synth.people import skin, skin_chart, skin_layers, skin_lines, skin_noise
+from idhand.synth.people.body import BodyTopology, unit
+from idhand.synth.people.skin import (
     RESOLUTION,
     SkinChart,
     paint,
@@ -19,7 +19,7 @@ from idhand.synth.skin import (
     texel_weights,
     typology_angle_deg,
 )
-from idhand.synth.subjects import SkinTraits
+from idhand.synth.people.subjects import SkinTraits
 
 TRAITS = SkinTraits(
     melanin=0.3,

@@ -6,7 +6,7 @@ HDRIs by Poly Haven (CC0) come from npm `@pmndrs/assets` 1.7.0 (CC0) and are dec
 `build_demo`. Photographs come from the wheels of PyPI `scikit-image` 0.26.0 and `scikit-learn`
 1.9.1; `PHOTOGRAPHS` says for each what the package states of its licence. Everything is fetched
 into the cache once. The file holds, by name, `radiance/…` (32 × 64, linear, float16), `panorama/…`
-(a picture of it, WebP, see `idhand.synth.environments`) and `photograph/…` (WebP, sRGB).
+(a picture of it, WebP, see `idhand.synth.light.environments`) and `photograph/…` (WebP, sRGB).
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy as np
 from build_demo import fetch_panoramas
 from demo_photo import normalised
 
-from idhand.synth.environments import PANORAMA_GAMMA, PANORAMA_LIMIT, RADIANCE_SHAPE
+from idhand.synth.light.environments import PANORAMA_GAMMA, PANORAMA_LIMIT, RADIANCE_SHAPE
 
 OUT = Path(__file__).parents[1] / "src" / "idhand" / "assets" / "data" / "light.npz"
 WHEELS = {"scikit_image": "scikit-image==0.26.0", "scikit_learn": "scikit-learn==1.9.1"}

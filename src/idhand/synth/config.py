@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from idhand.synth.subjects import Split
+from idhand.synth.people.subjects import Split
 
 Framing = Literal["upright", "level"]
 Preset = Literal["standard", "video", "plain"]

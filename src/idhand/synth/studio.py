@@ -19,26 +19,8 @@ from idhand.assets import open_hand
 from idhand.data import decode_sample, encode_sample
 from idhand.hand import PosedHand
 from idhand.records import FOREARM_PART, OTHER_PART, Sample
-from idhand.synth.backdrop import draw_backdrop
-from idhand.synth.backgrounds import Backgrounds, plain_background
-from idhand.synth.body import (
-    FOREARM_RINGS_M,
-    SkinMesh,
-    unit,
-)
-from idhand.synth.company import MIRROR, second_hand, stray_object
-from idhand.synth.config import StudioConfig
-from idhand.synth.environments import (
-    Environment,
-    Light,
-    camera_rotation,
-    draw_light,
-    environments,
-    flat_light,
-)
-from idhand.synth.holding import Flesh, flesh, held_object
-from idhand.synth.people import Person, Wardrobe
-from idhand.synth.scenes import (
+from idhand.synth.camera.backdrop import draw_backdrop
+from idhand.synth.camera.scenes import (
     Cut,
     Placement,
     draw_cut,
@@ -46,8 +28,8 @@ from idhand.synth.scenes import (
     place_hand,
     visible_keypoints,
 )
-from idhand.synth.sensor import Sensor, develop, draw_sensor, encode_jpeg
-from idhand.synth.shading import (
+from idhand.synth.camera.sensor import Sensor, develop, draw_sensor, encode_jpeg
+from idhand.synth.camera.shading import (
     Picture,
     Surface,
     hand_share,
@@ -56,10 +38,28 @@ from idhand.synth.shading import (
     skin_surface,
     solid_surface,
 )
-from idhand.synth.sleeves import Sleeve, draw_sleeve, sleeve_solid
-from idhand.synth.subjects import Split, subject
-from idhand.synth.views import View, draw_view, view_sequence
-from idhand.synth.worn import wristwear
+from idhand.synth.config import StudioConfig
+from idhand.synth.light.environments import (
+    Environment,
+    Light,
+    camera_rotation,
+    draw_light,
+    environments,
+    flat_light,
+)
+from idhand.synth.people.body import (
+    FOREARM_RINGS_M,
+    SkinMesh,
+    unit,
+)
+from idhand.synth.people.subjects import Split, subject
+from idhand.synth.people.wardrobe import Person, Wardrobe
+from idhand.synth.places.backgrounds import Backgrounds, plain_background
+from idhand.synth.poses.views import View, draw_view, view_sequence
+from idhand.synth.things.company import MIRROR, second_hand, stray_object
+from idhand.synth.things.holding import Flesh, flesh, held_object
+from idhand.synth.things.sleeves import Sleeve, draw_sleeve, sleeve_solid
+from idhand.synth.things.worn import wristwear
 
 DATA_FILES = ("open_hand.npz", "landmark_points.json", "light.npz")
 FPS = 30.0
@@ -113,10 +113,10 @@ class Take:
 def fingerprint() -> str:
     """Hash of all that pictures follow from beside the configuration: this package and its data."""
     digest = hashlib.sha256()
-    data = files("idhand.assets") / "data"
-    sources = [path for path in files("idhand.synth").iterdir() if path.name.endswith(".py")]
-    for path in (*sorted(sources, key=lambda p: p.name), *(data / name for name in DATA_FILES)):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
+    for name in DATA_FILES:
+        digest.update((files("idhand.assets") / "data" / name).read_bytes())
     return digest.hexdigest()[:16]
 
 

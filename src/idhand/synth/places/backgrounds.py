@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from idhand.synth.environments import Environment, Light
-from idhand.synth.figures import FIGURES
-from idhand.synth.materials import GREY_SURFACES, KINDS, draw_surface, photographs
-from idhand.synth.spherical import look_up
-from idhand.synth.textures import SIZE, laid_out
-from idhand.synth.viewpoint import Picture, Viewpoint, coarser
+from idhand.synth.light.environments import Environment, Light
+from idhand.synth.light.spherical import look_up
+from idhand.synth.places.figures import FIGURES
+from idhand.synth.places.materials import GREY_SURFACES, KINDS, draw_surface, photographs
+from idhand.synth.places.textures import SIZE, laid_out
+from idhand.synth.places.viewpoint import Picture, Viewpoint, coarser
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Of pictures in the user's folder."""

@@ -10,15 +10,15 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from idhand.records import HAND_PARTS
-from idhand.synth.backdrop import Backdrop, backdrop_shade
-from idhand.synth.body import BodyTopology, SkinMesh
-from idhand.synth.environments import Light
-from idhand.synth.light_maps import key_shadow, sky_directions, sky_light, surface_points
-from idhand.synth.raster import Fragments, rasterize
-from idhand.synth.shader import dual_vectors, lay_over, shade_samples
-from idhand.synth.skin import RESOLUTION, Skin
-from idhand.synth.solids import Solid
-from idhand.synth.spherical import sh_basis
+from idhand.synth.camera.backdrop import Backdrop, backdrop_shade
+from idhand.synth.camera.raster import Fragments, rasterize
+from idhand.synth.camera.shader import dual_vectors, lay_over, shade_samples
+from idhand.synth.light.environments import Light
+from idhand.synth.light.maps import key_shadow, sky_directions, sky_light, surface_points
+from idhand.synth.light.spherical import sh_basis
+from idhand.synth.people.body import BodyTopology, SkinMesh
+from idhand.synth.people.skin import RESOLUTION, Skin
+from idhand.synth.things.solids import Solid
 
 BOUNCE = 0.7
 """Share of the light on neighbouring skin that reaches covered places."""

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 
 from idhand.hand import Hand, HandModel
-from idhand.synth.body import AnatomicalFrame, BodyTopology, pad_directions
-from idhand.synth.capsules import HandCapsules
-from idhand.synth.holding import bone_radii_m
-from idhand.synth.poses import PoseSampler
-from idhand.synth.skin import Skin, SkinChart, paint, plain_skin
-from idhand.synth.solids import Solid
-from idhand.synth.subjects import Subject
-from idhand.synth.worn import RING_JOINTS, ring
+from idhand.synth.people.body import AnatomicalFrame, BodyTopology, pad_directions
+from idhand.synth.people.skin import Skin, SkinChart, paint, plain_skin
+from idhand.synth.people.subjects import Subject
+from idhand.synth.poses.capsules import HandCapsules
+from idhand.synth.poses.sampler import PoseSampler
+from idhand.synth.things.holding import bone_radii_m
+from idhand.synth.things.solids import Solid
+from idhand.synth.things.worn import RING_JOINTS, ring
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from idhand.synth.body import FOREARM_RINGS_M, ring_faces, smooth_step, unit, vertex_normals
-from idhand.synth.solids import Solid, Tone
+from idhand.synth.people.body import FOREARM_RINGS_M, ring_faces, smooth_step, unit, vertex_normals
+from idhand.synth.things.solids import Solid, Tone
 
 NUM_AROUND = 44
 CUFF_M = 0.055

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from idhand.synth.spherical import (
+from idhand.synth.light.spherical import (
     REFLECTION_SHAPE,
     SH_IRRADIANCE,
     look_up,

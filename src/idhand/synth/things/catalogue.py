@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from idhand.synth.solids import Bar, Box, Material, Run, Shape, Tone, Turned
+from idhand.synth.things.solids import Bar, Box, Material, Run, Shape, Tone, Turned
 
 Grip = Literal["across", "ball", "tips", "laid", "stood"]
 """Across the palm in the curled fingers; round in the hand; between thumb and fingertip; on the

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from idhand.synth.materials import draw_surface
-from idhand.synth.textures import SIZE
-from idhand.synth.viewpoint import Picture, Viewpoint
+from idhand.synth.places.materials import draw_surface
+from idhand.synth.places.textures import SIZE
+from idhand.synth.places.viewpoint import Picture, Viewpoint
 
 
 def _solid(

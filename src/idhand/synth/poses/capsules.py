@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from idhand.hand import JOINT_NAMES, Hand, HandModel
-from idhand.synth.contacts import BALL, carried, chain, deepest, depths, settle
+from idhand.synth.poses.contacts import BALL, carried, chain, deepest, depths, settle
 
 MAX_PENETRATION_M = 0.004
 """How deep capsules of one hand may be in one another: fingertip pads yield 2–3 mm under a firm

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from idhand.synth.body import rotation_about
-from idhand.synth.motion import wander
+from idhand.synth.people.body import rotation_about
+from idhand.synth.poses.motion import wander
 
 ViewKind = Literal["egocentric", "selfie", "third_person", "any"]
 

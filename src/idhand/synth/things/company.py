@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 
 from idhand.hand import Hand
-from idhand.synth.body import rotation_about, unit
 from idhand.synth.compiled import compiled
-from idhand.synth.holding import NUM_BONE_SPHERES, WRIST, Flesh, flesh
-from idhand.synth.solids import Solid, distance_m, joined
-from idhand.synth.things import THINGS
+from idhand.synth.people.body import rotation_about, unit
+from idhand.synth.things.catalogue import THINGS
+from idhand.synth.things.holding import NUM_BONE_SPHERES, WRIST, Flesh, flesh
+from idhand.synth.things.solids import Solid, distance_m, joined
 
 MIRROR = np.diag([-1.0, 1.0, 1.0])
 """Between a hand and the other hand of the same person, at rest."""

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from idhand.synth.environments import LUMINANCE, Environment, Light
+from idhand.synth.light.environments import LUMINANCE, Environment, Light
 
 Picture = Float[np.ndarray, "height width 3"]
 """Linear RGB."""

@@ -1,7 +1,7 @@
 """Bent chains of tapered capsules: where they are, how deep in one another, and how to part them.
 
-Kernels for `idhand.synth.capsules`. Joints, capsules and angles are numbered as there; metres and
-radians, the wrist's frame. Needs numba (`pip install 'idhand[synth]'`).
+Kernels for `idhand.synth.poses.capsules`. Joints, capsules and angles are numbered as there; metres
+and radians, the wrist's frame. Needs numba (`pip install 'idhand[synth]'`).
 """
 
 import numpy as np

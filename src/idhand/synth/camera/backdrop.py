@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from idhand.synth.body import rotation_about
-from idhand.synth.light_maps import KeyShadow, sky_light
-from idhand.synth.shader import key_visibility
+from idhand.synth.camera.shader import key_visibility
+from idhand.synth.light.maps import KeyShadow, sky_light
+from idhand.synth.people.body import rotation_about
 
 GRID = 20
 """Points per axis at which the sky's soft shadow is gathered, then interpolated."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from idhand.synth.body import INDEX, AnatomicalFrame, smooth_step, unit
-from idhand.synth.body import vertex_normals as normals_of
+from idhand.synth.people.body import INDEX, AnatomicalFrame, smooth_step, unit
+from idhand.synth.people.body import vertex_normals as normals_of
 
 RESOLUTION = 10
 """Intervals along each edge of a triangle: about 0.6 mm on the hand."""

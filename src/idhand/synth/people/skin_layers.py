@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from idhand.synth.skin_lines import (
+from idhand.synth.people.skin_lines import (
     BLOOD,
     EDGE,
     GLOSS,
@@ -14,7 +14,7 @@ from idhand.synth.skin_lines import (
     RELIEF,
     SHADE,
 )
-from idhand.synth.skin_noise import at_corner, bell, clouds, compiled, lattice, step
+from idhand.synth.people.skin_noise import at_corner, bell, clouds, compiled, lattice, step
 
 NAIL_HALF_WIDTHS_M = (0.0066, 0.0049, 0.0052, 0.0049, 0.0042)
 NAIL_LENGTHS_M = (0.0135, 0.0118, 0.0122, 0.0118, 0.0102)

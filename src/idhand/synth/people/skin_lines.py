@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idhand.synth.compiled import compiled
-from idhand.synth.skin_noise import step
+from idhand.synth.people.skin_noise import step
 
 MELANIN, BLOOD, SHADE, RELIEF, GLOSS, HAIR, PLATE, MOON, EDGE = range(9)
 """Layers of paint: melanin as a share more than the skin around has, blood as a share of the

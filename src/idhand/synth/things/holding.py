@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from idhand.hand import KEYPOINT_PARENTS
-from idhand.synth.body import rotation_about, unit
 from idhand.synth.compiled import compiled
-from idhand.synth.solids import Shape, Solid, distance_m, joined
-from idhand.synth.things import THINGS, Grip
+from idhand.synth.people.body import rotation_about, unit
+from idhand.synth.things.catalogue import THINGS, Grip
+from idhand.synth.things.solids import Shape, Solid, distance_m, joined
 
 MAX_GRIP_PENETRATION_M = 0.003
 """How deep a held thing may press into skin; fingertip pads yield 2–3 mm under a firm grip.

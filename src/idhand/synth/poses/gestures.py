@@ -25,8 +25,8 @@ class Gesture:
     abduction, twist, MCP flexion, abduction, IP flexion; each finger: MCP flexion, abduction
     (towards the thumb), twist, PIP flexion, DIP flexion."""
     touches: tuple[tuple[str, str], ...] = ()
-    """Parts that touch, by the names of `idhand.synth.capsules`: the joint that a bone begins at,
-    so that `thumb_ip` is the thumb's last bone."""
+    """Parts that touch, by the names of `capsules`: the joint that a bone begins at, so that
+    `thumb_ip` is the thumb's last bone."""
 
 
 # fmt: off

@@ -11,15 +11,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idhand.hand import Hand, HandModel
-from idhand.synth.capsules import (
+from idhand.synth.poses.capsules import (
     CAPSULE_NAMES,
     MAX_PENETRATION_M,
     CapsuleRig,
     HandCapsules,
     penetration_m,
 )
-from idhand.synth.gestures import GESTURES, GestureKind
-from idhand.synth.motion import minimum_jerk, wander
+from idhand.synth.poses.gestures import GESTURES, GestureKind
+from idhand.synth.poses.motion import minimum_jerk, wander
 
 Angles = Float[np.ndarray, " dofs"]
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from idhand.detection.roi import Roi, roi_from_landmarks
 from idhand.hand import KEYPOINT_JOINT, Hand, PosedHand
 from idhand.records import FOREARM_PART
-from idhand.synth.views import View
+from idhand.synth.poses.views import View
 
 FULL_WIDTH, FULL_HEIGHT = 1280, 960
 """Of the photo that the picture is cut out of, px; only its field of view matters."""

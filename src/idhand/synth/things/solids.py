@@ -11,8 +11,8 @@ from itertools import pairwise, product
 import numpy as np
 from jaxtyping import Float, Int
 
-from idhand.synth.body import unit
 from idhand.synth.compiled import compiled
+from idhand.synth.people.body import unit
 
 TURNED_SEGMENTS = 20
 """Corners of a turned profile's circle: a cup 80 mm wide then looks round to 0.5 mm."""

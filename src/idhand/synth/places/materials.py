@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from idhand.synth.textures import (
+from idhand.synth.places.textures import (
     SIZE,
     Albedo,
     Gray,

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from idhand.synth.compiled import compiled_loosely
-from idhand.synth.environments import LUMINANCE
+from idhand.synth.light.environments import LUMINANCE
 
 REFERENCE_PX = 224
 """Width of the pictures that lengths are given for."""

@@ -3,9 +3,9 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from idhand.synth.body import CHILD_WEIGHTS
 from idhand.synth.compiled import compiled_loosely
-from idhand.synth.light_maps import KeyShadow
+from idhand.synth.light.maps import KeyShadow
+from idhand.synth.people.body import CHILD_WEIGHTS
 
 SKIN_WRAP = np.array([0.32, 0.14, 0.07])
 """How far red, green and blue light creep round an edge, as a cosine: skin scatters red by

@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import Float
 
 from idhand.synth.compiled import compiled
-from idhand.synth.skin_chart import RESOLUTION as RESOLUTION
-from idhand.synth.skin_chart import SkinChart as SkinChart
-from idhand.synth.skin_chart import texel_index as texel_index
-from idhand.synth.skin_chart import texel_steps
-from idhand.synth.skin_chart import texel_weights as texel_weights
-from idhand.synth.skin_layers import (
+from idhand.synth.people.skin_chart import RESOLUTION as RESOLUTION
+from idhand.synth.people.skin_chart import SkinChart as SkinChart
+from idhand.synth.people.skin_chart import texel_index as texel_index
+from idhand.synth.people.skin_chart import texel_steps
+from idhand.synth.people.skin_chart import texel_weights as texel_weights
+from idhand.synth.people.skin_layers import (
     DRY_GLOSS,
     MOIST_GLOSS,
     NAIL_HALF_WIDTHS_M,
@@ -25,7 +25,7 @@ from idhand.synth.skin_layers import (
     spots,
     wander_over,
 )
-from idhand.synth.skin_lines import (
+from idhand.synth.people.skin_lines import (
     BLOOD,
     EDGE,
     GLOSS,
@@ -44,8 +44,8 @@ from idhand.synth.skin_lines import (
     press_finger_lines,
     veins_and_tendons,
 )
-from idhand.synth.skin_noise import step
-from idhand.synth.subjects import SkinTraits
+from idhand.synth.people.skin_noise import step
+from idhand.synth.people.subjects import SkinTraits
 
 MAX_RELIEF_M = 0.0004
 """The picture's surface stays that near to the truth mesh."""

@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from idhand.synth.body import INDEX, LITTLE, rotation_about, unit
-from idhand.synth.solids import Box, Material, Run, Solid, Tone, Turned, joined
-from idhand.synth.things import stack
+from idhand.synth.people.body import INDEX, LITTLE, rotation_about, unit
+from idhand.synth.things.catalogue import stack
+from idhand.synth.things.solids import Box, Material, Run, Solid, Tone, Turned, joined
 
 RING_JOINTS = (2, 4, 7, 10, 13)
 """The joint whose bone carries a ring: the proximal phalanx of thumb to little finger."""

@@ -1,0 +1,1 @@
+"""Who is photographed: shape, skin, and the mesh of hand and forearm."""

@@ -1,0 +1,1 @@
+"""How hands are held, how they move, and from where they are seen."""

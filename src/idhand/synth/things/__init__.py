@@ -1,0 +1,1 @@
+"""What hands hold and wear, and what else is near them."""
