@@ -25,12 +25,14 @@ from idhand.synth import Studio, studio_preset
 from idhand.synth import studio as studio_module
 from idhand.synth.camera import shading as shading_module
 from idhand.synth.people import wardrobe as people_module
+from idhand.synth.places.materials import KINDS, VARIANTS, texture
 
 PER_PERSON = 40
 STAGES = {
     "people: shape and skin": (studio_module.Wardrobe, "ready"),
     "poses": (people_module.PoseSampler, "draw"),
-    "placing and cutting out": (studio_module, "place_hand"),
+    "standing before the camera": (studio_module, "stand"),
+    "cutting out": (studio_module, "place_hand"),
     "mesh of hand and forearm": (people_module.BodyTopology, "mesh"),
     "held and stray things": (studio_module, "held_object"),
     "second hands": (studio_module, "second_hand"),
@@ -60,6 +62,9 @@ def warmed_up(made: Studio) -> Studio:
     """Compile everything and fill the caches that a process fills once."""
     for i in range(0, len(made), max(len(made) // 60, 1)):
         made.entry(i)
+    for kind in KINDS:
+        for variant in range(VARIANTS):
+            texture(kind, variant)
     return made
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ from idhand.synth.light.spherical import (
     sh_basis,
     solid_angles,
 )
+from idhand.synth.people.body import rotation_about
 from idhand.synth.places import backgrounds
 from idhand.synth.places.backgrounds import Backgrounds, plain_background
 from idhand.synth.places.figures import FIGURES
@@ -293,12 +295,13 @@ def test_bad_folders_are_named(tmp_path):
         Backgrounds(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="no pictures in"):
         Backgrounds(tmp_path)
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    (tmp_path / "empty.png").write_bytes(b"")
+    cv2.imwrite(str(tmp_path / "cut.png"), np.zeros((20, 20, 3), np.uint8))
+    whole = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 3])
     source, at = Backgrounds(tmp_path), viewpoint(2)
     arguments = (at.environment, at.light, at.R_world_cam, at.K, 8, 8)
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match=r"(broken|empty)\.\w+ cannot be read as a picture"):
+    with pytest.raises(ValueError, match=r"cut\.png cannot be read as a picture"):
         [source.draw(rng, *arguments) for _ in range(20)]
 
 
@@ -379,3 +382,23 @@ def test_jpeg_comes_back_and_quality_costs_bytes():
     assert len(poor) < len(good)
     back = np.asarray(cv2.imdecode(np.frombuffer(good, np.uint8), cv2.IMREAD_COLOR))[..., ::-1]
     assert np.abs(back.astype(int) - rgb).mean() < 4
+
+
+def test_the_world_turns_no_faster_than_the_camera():
+    """A shaken camera sees its surroundings shake, not jump."""
+    up = np.array([0.0, -1.0, 0.0])
+    for pitch in np.arange(-80.0, 80.0, 2.0):
+        near = [rotation_about((1.0, 0.3, 0.2), np.radians(pitch + d)) @ up for d in (0.0, 2.0)]
+        if max(abs(u[2]) for u in near) > 0.9:
+            continue  # straight up or down no heading is defined
+        before, after = (camera_rotation(np.random.default_rng(0), u) for u in near)
+        angle = np.arccos(np.clip((np.trace(before.T @ after) - 1) / 2, -1, 1))
+        assert np.degrees(angle) < 8
+
+
+def test_files_that_are_no_pictures_are_named_at_once(tmp_path: Path):
+    cv2.imwrite(str(tmp_path / "good.png"), np.zeros((20, 20, 3), np.uint8))
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    (tmp_path / "folder.jpg").mkdir()
+    with pytest.raises(ValueError, match=r"1 of 2 files .*bad\.png"):
+        Backgrounds(tmp_path)

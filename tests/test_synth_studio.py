@@ -122,14 +122,24 @@ def test_each_factor_can_be_switched_off(field: str, off: str):
 
 
 def test_frames_of_a_sequence_move_a_little():
-    film = replace(SMALL, frames=8, num_images=16, num_subjects=2)
+    film = replace(SMALL, frames=8, num_images=16, num_subjects=2, object_share=0.0)
     samples = [picture(i, film).sample for i in range(16)]
     assert {s.sequence for s in samples[:8]} != {s.sequence for s in samples[8:]}
     assert len({s.sequence for s in samples[:8]}) == 1
     assert [s.time_s for s in samples[:3]] == pytest.approx([0, 1 / 30, 2 / 30])
+    for sample in samples[1:8]:
+        np.testing.assert_allclose(sample.K, samples[0].K, err_msg="one camera for all frames")
     size = np.ptp(samples[0].keypoints_px, axis=0).max()
     steps = [np.abs(a.keypoints_px - b.keypoints_px).max() for a, b in pairwise(samples[:8])]
     assert 0 < max(steps) < 0.25 * size
+
+
+def test_light_and_place_stay_during_a_sequence():
+    """Whatever the hand does, the same numbers are drawn for what is about it."""
+    film = replace(SMALL, frames=8, num_images=16, num_subjects=2, object_share=0.0)
+    bright = [picture(i, film).sample.rgb[:8, :8].mean((0, 1)) for i in range(8)]
+    for before, after in pairwise(bright):
+        assert np.abs(after - before).max() < 40, "a corner's colour drifts, it does not jump"
 
 
 def test_things_and_other_hands_are_labelled_as_such():
@@ -159,6 +169,9 @@ def test_the_upright_cut_puts_fingers_up_and_the_level_one_does_not():
         ({"frames": 3}, "multiple of frames"),
         ({"size_px": 16}, "64 to 1024"),
         ({"object_share": 1.5}, "within 0..1"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"object_share": 0.9, "second_hand_share": 0.2}, "not be more than 1 together"),
+        ({"frames": 4}, "sequences have no objects"),
     ],
 )
 def test_impossible_configurations(change: dict, sentence: str):
@@ -169,3 +182,4 @@ def test_impossible_configurations(change: dict, sentence: str):
 def test_there_are_no_more_pictures_than_asked_for():
     with pytest.raises(IndexError, match="40 pictures"):
         studio().render(40)
+    assert studio()[-1].id == studio()[39].id

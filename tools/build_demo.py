@@ -5,8 +5,9 @@
 `--bpy-python` is the interpreter of a separate environment with PyPI `bpy` 4.5.15 (Blender; GPL, a
 tool that never becomes a dependency). Light and backgrounds are HDRIs by Poly Haven (CC0) from npm
 `@pmndrs/assets` 1.7.0 (CC0), fetched into the cache once. The hand is the package's own open hand;
-skin, cloth and tables are procedural. The way: `demo_shots` (what) → `demo_photo` (one picture:
-`demo_mesh`, `demo_skin`) → `demo_scene` (the only file that runs inside Blender's Python).
+skin, cloth and tables are procedural. Needs the extra `synth`. The way: `demo_shots` (what) →
+`demo_photo` (one picture: `demo_mesh`, `demo_skin`) → `demo_scene` (the only file that runs inside
+Blender's Python).
 
 Writes `photo_NN.jpg` and `truth.json`. Everything is seeded; Cycles repeats itself on one machine
 and version. Prints how well the projected truth mesh covers the rendered hand.

@@ -1,27 +1,14 @@
-"""Meshes of the demo pictures: smooth refinement of a coarse hand, its forearm, a sleeve, noise.
+"""Meshes of the demo pictures: smooth refinement of a coarse hand, a sleeve, noise.
 
-Pure NumPy. All positions in metres. "Rest" is the mean hand in its rest pose.
+Part of `python tools/build_demo.py` and `python tools/build_photoreal.py`. Pure NumPy. All
+positions in metres. "Rest" is the mean hand in its rest pose.
 """
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
-INDEX, MIDDLE, RING, LITTLE = 4, 7, 10, 13
-"""First joint of each finger; the thumb's is 1."""
-
-
-def unit(v):
-    """Scale vectors to length one."""
-    return v / (np.linalg.norm(v, axis=-1, keepdims=True) + 1e-12)
-
-
-def smooth_step(x, low, high):
-    """0 below `low`, 1 above `high`, smooth between."""
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+from idhand.synth.people.body import FOREARM_RINGS_M, ring_faces, smooth_step, unit
 
 
 def bump(x, width):
@@ -29,6 +16,7 @@ def bump(x, width):
     return np.exp(-((x / width) ** 2))
 
 
+# Not `body.vertex_normals`: `unit` leaves these up to 6e-5 short, which the demo's colours contain.
 def vertex_normals(verts, faces):
     """Area-weighted unit normals."""
     a, b, c = (verts[faces[:, k]] for k in range(3))
@@ -141,103 +129,10 @@ class Refiner:
         return self.smooth(control)
 
 
-# --- forearm and sleeve --------------------------------------------------------------------------
+# --- sleeve --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Anatomical axes of the rest hand: across (to the thumb), along (to the fingers), palmar."""
-
-    across: np.ndarray
-    along: np.ndarray
-    palmar: np.ndarray
-
-    def coordinates(self, points):
-        """Points → (across, along, palmar)."""
-        return points @ np.stack([self.across, self.along, self.palmar], 1)
-
-    def points(self, coordinates):
-        """(across, along, palmar) → points."""
-        return coordinates @ np.stack([self.across, self.along, self.palmar])
-
-
-def anatomical_frame(joints):
-    """Axes of a right hand from its rest joints, wrist first."""
-    along = unit(joints[MIDDLE] - joints[0])
-    across = joints[INDEX] - joints[LITTLE]
-    across = unit(across - across @ along * along)
-    return Frame(across, along, np.cross(across, along))
-
-
-def open_at_wrist(verts, faces, frame):
-    """Drop the flat cap of the forearm stub; returns the other faces and the border's loop."""
-    normals = np.cross(
-        verts[faces[:, 1]] - verts[faces[:, 0]], verts[faces[:, 2]] - verts[faces[:, 0]]
-    )
-    heights = (verts @ frame.along)[faces].mean(1)
-    low = heights < heights.min() + 0.012
-    is_cap = low & (unit(normals) @ frame.along < -0.75)
-    kept = faces[~is_cap]
-    half = {(int(a), int(b)) for f in kept for a, b in zip(f, np.roll(f, -1), strict=True)}
-    after = {a: b for a, b in half if (b, a) not in half}
-    loop = [min(after)]
-    while after[loop[-1]] != loop[0]:
-        loop.append(after[loop[-1]])
-    assert len(loop) == len(after), "the wrist has more than one border"
-    return kept, np.array(loop)
-
-
-FOREARM_RINGS_M = (0.006, 0.014, 0.024, 0.037, 0.053, 0.075, 0.105, 0.145, 0.195, 0.25, 0.30)
-"""Distance of the lofted rings from the end of the model's stub."""
-
-
-def ring_faces(loop, first_new, num_rings):
-    """Triangles between the loop and the rings after it (the loop runs along the border)."""
-    rings = [np.asarray(loop)]
-    rings += [first_new + k * len(loop) + np.arange(len(loop)) for k in range(num_rings)]
-    faces = []
-    for upper, lower in itertools.pairwise(rings):
-        u, v = np.roll(upper, -1), np.roll(lower, -1)
-        faces += [np.stack([upper, lower, u], 1), np.stack([u, lower, v], 1)]
-    return np.concatenate(faces)
-
-
-def forearm_rings(loop_points, frame, bend_rad=(0.0, 0.0)):
-    """Loft the wrist's border into a forearm; (rings, loop, 3).
-
-    Args:
-        loop_points: The border of the stub.
-        frame: Axes of the hand.
-        bend_rad: Wrist flexion and deviation, as a turn of the forearm against the hand.
-    """
-    start = frame.coordinates(loop_points)
-    centre = start.mean(0)
-    offset = start - centre
-    angle = np.arctan2(offset[:, 2], offset[:, 0])
-    half = np.abs(offset).max(0)
-    ellipse = np.stack([half[0] * np.cos(angle), 0 * angle, half[2] * np.sin(angle)], 1)
-    rings = []
-    for distance in FOREARM_RINGS_M:
-        t = smooth_step(distance, 0.0, 0.06)
-        grown = smooth_step(distance, 0.02, 0.22)
-        section = offset * (1 - t) + ellipse * t
-        section = section * np.array([1 + 0.38 * grown, 1 - t, 1 + 0.75 * grown])
-        turn = smooth_step(distance, -0.012, 0.05)
-        flex, deviate = bend_rad[0] * turn, bend_rad[1] * turn
-        spine = centre + np.array([0, -distance, 0])
-        pivot = centre + np.array([0, 0.012, 0])
-        R = rotation_about((1, 0, 0), flex) @ rotation_about((0, 0, 1), deviate)
-        rings.append((spine + section - pivot) @ R.T + pivot)
-    return frame.points(np.stack(rings))
-
-
-def rotation_about(axis, angle):
-    """Rotation matrix of an axis and an angle in radians."""
-    x, y, z = unit(np.asarray(axis, float))
-    K = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * K @ K
-
-
+# Not `sleeves.sleeve_solid`: that one is coarse and draws its folds in another order.
 def sleeve_mesh(rings, start_m, rng, kind):
     """A sleeve round the forearm's rings from `start_m` on: verts, faces, rest coordinates.
 
@@ -281,12 +176,7 @@ def resample_loops(loops, num_points):
     """Closed loops (R, L, 3) → `num_points` points each, by their Fourier series."""
     length = loops.shape[1]
     spectrum = np.fft.rfft(loops, axis=1)[:, : length // 3]
-    t = np.arange(num_points) / num_points
-    out = np.zeros((loops.shape[0], num_points, 3))
-    for k in range(spectrum.shape[1]):
-        wave = np.exp(2j * np.pi * k * t)[None, :, None] * spectrum[:, k][:, None]
-        out += (1 if k == 0 else 2) * wave.real / length
-    return out
+    return np.fft.irfft(spectrum, num_points, axis=1) * (num_points / length)
 
 
 def sleeve_folds(length, around, rng):
@@ -322,6 +212,7 @@ def lattice_noise(points, cells_per_m, seed):
     return total
 
 
+# Not `skin_noise.clouds`: other octaves would move every blotch of the demo's skin.
 def cloud_noise(points, cells_per_m, seed, octaves=4):
     """Fractal noise, about -1..1."""
     total = np.zeros(len(points))

@@ -1,6 +1,7 @@
 """One demo picture: a person's skin, a scene for Blender, and the phone that takes the photo.
 
-`photograph` renders any `Shot` of any `Body` (betas) through any K; nothing here knows the demo.
+Part of `python tools/build_demo.py`. `photograph` renders any `Shot` of any `Body` (betas) through
+any K; nothing here knows the demo.
 """
 
 import json
@@ -13,24 +14,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from demo_mesh import (
-    FOREARM_RINGS_M,
-    PARENTS,
-    Refiner,
-    anatomical_frame,
-    forearm_rings,
-    open_at_wrist,
-    ring_faces,
-    sleeve_mesh,
-    unit,
-    vertex_normals,
-)
-from demo_shots import FINGERS, POSES, Place, Shot, View
-from demo_skin import paint_skin, skin_chart
+from demo_mesh import Refiner, sleeve_mesh, vertex_normals
+from demo_shots import POSES, Place, Shot, View
+from demo_skin import Look, paint_skin, skin_chart
 
 from idhand.geometry import intrinsics_from_fov, project
 from idhand.hand import HandModel, PosedHand
+from idhand.synth.people.body import (
+    FOREARM_RINGS_M,
+    AnatomicalFrame,
+    forearm_rings,
+    open_at_wrist,
+    pad_directions,
+    ring_faces,
+)
 
+PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 REFINE_LEVELS = 4
 NUM_RINGS = len(FOREARM_RINGS_M)
 
@@ -52,47 +51,42 @@ class Camera:
 class Body:
     """One person's skin, painted once, ready to be posed any number of times."""
 
-    def __init__(self, model: HandModel, betas, skin_seed=7):
+    def __init__(
+        self,
+        model: HandModel,
+        betas,
+        skin_seed=7,
+        *,
+        look=Look(),  # noqa: B008 - frozen
+        num_levels=REFINE_LEVELS,
+    ):
         """Refine and paint the mean rest hand; the paint stays on the vertices."""
-        assert tuple(model.parents) == PARENTS, "the paint knows the joints of the open hand only"
+        assert model.parents == PARENTS, "the paint knows the joints of the open hand only"
         self.model = model
         self.hand = model.with_shape(torch.as_tensor(betas, dtype=model.template.dtype))
         template, joints = model.template.numpy(), model.joint_template.numpy()
-        faces, self.loop = open_at_wrist(template, model.faces.numpy(), anatomical_frame(joints))
+        frame = AnatomicalFrame.of(joints)
+        faces, self.loop = open_at_wrist(template, model.faces.numpy(), frame)
         self.used = np.unique(faces)
         place = np.full(len(template), -1)
         place[self.used] = np.arange(len(self.used))
         tube = ring_faces(place[self.loop], len(self.used), NUM_RINGS)
         self.faces = np.concatenate([place[faces], tube])
         coarse = self.with_forearm(template, template, joints, (0.0, 0.0))
-        self.refiner = Refiner(self.faces, len(coarse), REFINE_LEVELS)
+        self.refiner = Refiner(self.faces, len(coarse), num_levels)
         weights = np.zeros((len(coarse), 16))
         weights[:, 0] = 1
         weights[: len(self.used)] = model.skinning.numpy()[self.used]
+        self.weights = self.refiner.smooth(weights)
         self.rest = self.refiner.through(coarse)
         tips = template[list(model.tip_verts)]
-        chart = skin_chart(
-            self.rest, self.refiner.faces, self.refiner.smooth(weights), joints, tips, self.pads()
-        )
-        self.paint = paint_skin(chart, skin_seed)
-
-    def pads(self):
-        """Where the pads of each finger look, from the flexion axes of the pose space."""
-        space = self.model.pose_space
-        assert space is not None
-        joints = self.model.joint_template.numpy()
-        tips = self.model.template[list(self.model.tip_verts)].numpy()
-        out = []
-        for f, name in enumerate(("thumb_ip", *(f"{n}_pip" for n in FINGERS))):
-            k = space.names.index(f"{name}_flexion")
-            j = int(space.joint[k])
-            end = tips[0] if f == 0 else joints[j + 1]
-            out.append(unit(np.cross(space.axis[k].numpy(), unit(end - joints[j]))))
-        return np.stack(out)
+        pads = pad_directions(model)
+        chart = skin_chart(self.rest, self.refiner.faces, self.weights, joints, tips, pads)
+        self.paint = paint_skin(chart, skin_seed, look)
 
     def with_forearm(self, verts, rest_verts, rest_joints, bend_deg, R=None, shift=None):
         """Used vertices of the hand, then the rings of the forearm, moved by the wrist."""
-        frame = anatomical_frame(rest_joints)
+        frame = AnatomicalFrame.of(rest_joints)
         bend = (math.radians(bend_deg[0]), math.radians(bend_deg[1]))
         rings = forearm_rings(rest_verts[self.loop], frame, bend)
         self.rings_rest = np.concatenate([rest_verts[self.loop][None], rings])
@@ -303,25 +297,35 @@ MIDDLE_GREY = 0.29
 """Linear value that the hand's mean comes to at exposure 0."""
 
 
-def composed(picture, behind, is_hand, exposure):
-    """Foreground over background, exposed and balanced for the hand; linear."""
+def composed(picture, behind, is_hand, exposure, *, white=SKIN_IN_WHITE_LIGHT, grey=MIDDLE_GREY):
+    """Foreground over background, exposed and balanced for the hand; linear.
+
+    Args:
+        picture: Linear RGBA in front.
+        behind: Linear RGB.
+        is_hand: The pixels that exposure and white balance go by.
+        exposure: In stops.
+        white: Mean colour of these pixels in white light.
+        grey: Linear value that they come to at exposure 0.
+    """
     luma = picture[..., :3] @ LUMA
-    light = picture[..., :3][is_hand].mean(0) / SKIN_IN_WHITE_LIGHT
+    light = picture[..., :3][is_hand].mean(0) / white
     balance = (light @ LUMA / light) ** WHITE_BALANCE
-    gain = balance * MIDDLE_GREY * 2**exposure / np.exp(np.log(luma[is_hand] + 1e-4).mean())
+    gain = balance * grey * 2**exposure / np.exp(np.log(luma[is_hand] + 1e-4).mean())
     alpha = np.clip(picture[..., 3:], 0, 1)
     # Much brighter pixels would swallow the soft edge of the hand.
     front = np.minimum(picture[..., :3] * gain, 4.0 * np.maximum(alpha, 0.05))
     return front + (1 - alpha) * np.minimum(behind * gain, 2.0)
 
 
-def developed(linear, rng):
+def developed(linear, rng, noise_gain=1.0):
     """Linear light → 8-bit sRGB as a phone would: vignette, noise, soft highlights, sharpening."""
     height, width, _ = linear.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     linear = linear * (1 - 0.10 * (x**2 + y**2) / 2)[..., None]
     grain = rng.normal(size=linear.shape) + 0.5 * rng.normal(size=linear.shape[:2])[..., None]
     noise = np.sqrt(np.maximum(linear, 0) * 2.2e-4 + 3e-6) * 1.6
+    noise = noise * noise_gain
     linear = np.maximum(linear + noise * cv2.GaussianBlur(grain, (0, 0), 0.6), 0)
     knee = 0.62
     over = np.maximum(linear - knee, 0) / (1 - knee)

@@ -2,8 +2,9 @@
 
 Runs under a Python that has PyPI `bpy` 4.5.15 (GPL; a tool, never a dependency of the package):
 `python demo_scene.py JOB.npz RESULT.npz` reads the arrays that `tools/build_demo.py` wrote and
-writes the linear picture back. Everything is in the camera frame of the package (x right, y down,
-z forward, metres); Blender's camera looks along -z with y up, so y and z change sign here only.
+writes the linear picture back; `python demo_scene.py decode FOLDER` turns panoramas into arrays.
+Everything is in the camera frame of the package (x right, y down, z forward, metres); Blender's
+camera looks along -z with y up, so y and z change sign here only.
 """
 
 import json

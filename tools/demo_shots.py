@@ -1,9 +1,9 @@
-"""What the demo pictures show: poses, views and places of 16 shots. Tables, no code."""
+"""What the pictures of `python tools/build_demo.py` show: tables of poses, views and places."""
 
 import math
 from dataclasses import dataclass, field
 
-from demo_mesh import rotation_about
+from idhand.synth.people.body import rotation_about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,10 @@ class View:
         angles = (self.yaw, self.pitch, self.roll, self.turn)
         yaw, pitch, roll, turn = (math.radians(a) for a in angles)
         return (
-            rotation_about((0, 0, 1), roll)
-            @ rotation_about((1, 0, 0), pitch)
-            @ rotation_about((0, 1, 0), yaw)
-            @ rotation_about((0, 0, 1), turn)
+            rotation_about((0.0, 0.0, 1.0), roll)
+            @ rotation_about((1.0, 0.0, 0.0), pitch)
+            @ rotation_about((0.0, 1.0, 0.0), yaw)
+            @ rotation_about((0.0, 0.0, 1.0), turn)
         )
 
 

@@ -1,25 +1,20 @@
 """Procedural skin of the demo pictures, painted once on the mean hand in its rest pose.
 
-Pure NumPy, metres. The paint sticks to the vertices, so it moves with every shape and pose: tone
-(linear RGB), roughness, and a relief of at most 0.3 mm along the normal for creases and tendons.
+Part of `python tools/build_demo.py`. Pure NumPy, metres. The paint sticks to the vertices, so it
+moves with every shape and pose: tone (linear RGB), roughness, and a relief of at most 0.3 mm along
+the normal for creases and tendons.
 """
 
 import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from demo_mesh import (
-    INDEX,
-    LITTLE,
-    MIDDLE,
-    RING,
-    anatomical_frame,
-    bump,
-    cloud_noise,
-    smooth_step,
-    unit,
-    vertex_normals,
-)
+from demo_mesh import bump, cloud_noise, vertex_normals
+
+from idhand.synth.people.body import INDEX, LITTLE, MIDDLE, AnatomicalFrame, smooth_step, unit
+
+RING = 10
+"""First joint of the ring finger."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ def finger_chart(f, points, normals, weights, joints, tips, palmar):
 
 def skin_chart(points, faces, weights, joints, tips, palmar_of_finger):
     """Chart of the whole rest hand."""
-    frame = anatomical_frame(joints)
+    frame = AnatomicalFrame.of(joints)
     normals = vertex_normals(points, faces)
     local = frame.coordinates(points - joints[0])
     half = frame.coordinates(joints[INDEX] - joints[LITTLE])[0] / 2
@@ -95,20 +90,45 @@ def skin_chart(points, faces, weights, joints, tips, palmar_of_finger):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How one person's skin differs from another's; as it stands, the demo's person."""
+
+    back_tone: tuple[float, float, float] = (0.47, 0.245, 0.155)
+    palm_tone: tuple[float, float, float] = (0.60, 0.335, 0.245)
+    """Linear RGB reflectance outside and inside of the hand: fair to medium skin."""
+    forearm_pale: float = 1.0
+    """How far the inside of the forearm has the palm's tone."""
+    nail_tone: tuple[float, float, float] = (0.62, 0.345, 0.27)
+    moon_tone: tuple[float, float, float] = (0.70, 0.50, 0.43)
+    edge_tone: tuple[float, float, float] = (0.66, 0.50, 0.40)
+    nail_rough: float = 0.27
+    creases: float = 1.0
+    """Strength of lines and wrinkles."""
+    veins: float = 1.0
+    blotches: float = 1.0
+    """Unevenness of the blood's colour."""
+    moles: int = 26
+    rough: float = 0.5
+    """Roughness of the skin: moist below, dry above."""
+
+
 class Paint:
     """Layers of the skin being painted: colour multipliers, relief, roughness."""
 
-    def __init__(self, num_points):
+    def __init__(self, num_points, look):
         """Blank skin."""
+        self.look = look
         self.dark = np.zeros(num_points)
         self.red = np.zeros(num_points)
         self.relief = np.zeros(num_points)
-        self.rough = np.full(num_points, 0.5)
+        self.rough = np.full(num_points, look.rough)
         self.nail = np.zeros(num_points)
         self.nail_tone = np.zeros((num_points, 3))
 
     def groove(self, amount, depth_m, dark=0.35, red=0.35):
         """Press a crease into the skin where `amount` is near one."""
+        amount = amount * self.look.creases
         self.relief -= depth_m * amount
         self.dark += dark * amount
         self.red += red * amount
@@ -158,14 +178,15 @@ def paint_nail(paint, chart, width_m, seed):
     moon = smooth_step(0.20 - (y + 0.35 * across**2), -0.03, 0.03) * (width_m > 0.0058)
     edge = smooth_step(y + 0.10 * across**2, 0.96, 1.0)
     streak = 0.03 * np.cos(across * 16 + seed)
-    tone = np.array([0.62, 0.345, 0.27])[None] * (1 + streak)[:, None]
-    tone = tone * (1 - 0.45 * moon[:, None]) + 0.45 * moon[:, None] * np.array([0.70, 0.50, 0.43])
-    tone = tone * (1 - edge[:, None]) + edge[:, None] * np.array([0.66, 0.50, 0.40])
+    look = paint.look
+    tone = np.array(look.nail_tone)[None] * (1 + streak)[:, None]
+    tone = tone * (1 - 0.45 * moon[:, None]) + 0.45 * moon[:, None] * np.array(look.moon_tone)
+    tone = tone * (1 - edge[:, None]) + edge[:, None] * np.array(look.edge_tone)
     paint.nail_tone = paint.nail_tone * (1 - plate[:, None]) + tone * plate[:, None]
     paint.nail = np.maximum(paint.nail, plate)
     paint.relief += 0.00012 * plate + 0.00015 * bump(inside + 0.16, 0.1) * is_back * (y < 0.9)
     paint.groove(fold, 0.00022, 0.22, 0.5)
-    paint.rough = paint.rough * (1 - plate) + 0.27 * plate
+    paint.rough = paint.rough * (1 - plate) + look.nail_rough * plate
 
 
 def distance_to_curve(points, knots):
@@ -209,7 +230,7 @@ def paint_palm(paint, chart, seed):
     palmar = smooth_step(-chart.dorsal, 0.05, 0.5)
     shift = np.stack([cloud_noise(chart.points + k, 90, seed + k) for k in range(2)], 1)
     at = (chart.palm_px + 0.0009 * shift) / chart.palm_size
-    fingers = sum(c.weight for c in chart.fingers[1:])
+    fingers = np.sum([c.weight for c in chart.fingers[1:]], axis=0)
     on_palm = palmar * (1 - smooth_step(fingers, 0.5, 0.95))
     some = np.flatnonzero(on_palm > 0.01)
     uneven = 0.72 + 0.5 * cloud_noise(chart.points, 130, seed + 5)
@@ -243,6 +264,7 @@ def paint_back(paint, chart, frame_points, seed):
         at = (chart.palm_px + wobble[:, None])[some]
         gap, place = distance_to_curve(at, np.asarray(knots) * chart.palm_size)
         fade = smooth_step(place, 0.0, 0.15) * smooth_step(1 - place, 0.0, 0.25) * back[some]
+        fade = fade * paint.look.veins
         paint.relief[some] += 0.00022 * fade * bump(gap, 0.0017)
         paint.red[some] -= 0.32 * fade * bump(gap, 0.0026)
         paint.dark[some] += 0.06 * fade * bump(gap, 0.0026)
@@ -265,14 +287,10 @@ VEINS = (
 )
 """Courses of the dorsal veins, in the same units as the palm lines."""
 
-BACK_TONE = np.array([0.47, 0.245, 0.155])
-PALM_TONE = np.array([0.60, 0.335, 0.245])
-"""Linear RGB reflectance of a fair to medium skin: outside and inside of the hand."""
 
-
-def paint_skin(chart, seed=7):
+def paint_skin(chart, seed=7, look=Look()):
     """All layers → dict of tone (linear RGB), rough, relief (metres along the normal)."""
-    paint = Paint(len(chart.points))
+    paint = Paint(len(chart.points), look)
     for f, finger in enumerate(chart.fingers):
         paint_finger_creases(paint, finger, seed + 11 * f, f == 0)
     paint_palm(paint, chart, seed)
@@ -297,18 +315,20 @@ MAX_RELIEF_M = 0.0003
 
 def finish_paint(paint, chart, dorsal, seed):
     """Mix the layers into colours, with blotches of blood and melanin and a few moles."""
-    p = chart.points
+    p, look = chart.points, paint.look
     inside = smooth_step(-dorsal, -0.35, 0.45)[:, None]
-    tone = BACK_TONE * (1 - inside) + PALM_TONE * inside
+    forearm = smooth_step(-chart.palm_px[:, 1:], 0.0, 0.03)
+    pale = inside * (1 - (1 - look.forearm_pale) * forearm)
+    tone = np.array(look.back_tone) * (1 - pale) + np.array(look.palm_tone) * pale
     melanin = 0.07 * cloud_noise(p, 45, seed + 1) + 0.045 * cloud_noise(p, 320, seed + 2, 3)
     blood = 0.28 * cloud_noise(p, 75, seed + 3) + 0.20 * cloud_noise(p, 420, seed + 4, 3)
     rng = np.random.default_rng(seed)
     outside = np.flatnonzero((dorsal > 0.4) & (paint.nail < 0.1))
-    for spot in p[rng.choice(outside, 26)]:
+    for spot in p[rng.choice(outside, look.moles)]:
         size = rng.choice([0.0005, 0.0007, 0.0011], p=[0.5, 0.4, 0.1])
         melanin = melanin + rng.uniform(0.15, 0.5) * bump(np.linalg.norm(p - spot, axis=1), size)
     dark = paint.dark + melanin
-    red = paint.red + blood * (0.5 + 0.8 * inside[:, 0])
+    red = paint.red + look.blotches * blood * (0.5 + 0.8 * inside[:, 0])
     tone = tone * np.exp(-np.outer(dark, [0.75, 1.0, 1.15]) - np.outer(red, [0.06, 0.30, 0.24]))
     tone = tone * (1 - paint.nail[:, None]) + paint.nail_tone
     rough = paint.rough + (1 - paint.nail) * (

@@ -115,7 +115,8 @@ class Sample:
     valid: Bool[np.ndarray, " 21"]
     """Which keypoints are known at all."""
     visible: Bool[np.ndarray, " 21"] | None
-    """In the picture, and nothing but the hand's own skin over the joint lies before it."""
+    """In the picture, and nothing but the hand's own skin over the joint lies before it (at the
+    wrist, skin or sleeve)."""
     parts: UInt8[np.ndarray, "height width"] | None
     """What each pixel shows: 0 background, 1–16 the hand's joints in their order, 17 its forearm or
     sleeve, 18 something that is not this hand (an object, another hand)."""

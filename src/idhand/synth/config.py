@@ -31,7 +31,7 @@ class StudioConfig:
     left_share: float = 0.5
     """Of the pictures, of left hands."""
     object_share: float = 0.25
-    """Of the pictures, with a held object or one in the way."""
+    """Of the pictures, where a held object or one in the way is tried; some find no place."""
     second_hand_share: float = 0.1
     sleeve_share: float = 0.5
     skin: Literal["painted", "plain"] = "painted"
@@ -53,14 +53,26 @@ class StudioConfig:
                 f"{self.num_images} pictures are too few for {self.num_subjects} people with "
                 f"{self.frames} frame(s) each; take more pictures or fewer people"
             )
+        for field in ("framing", "skin", "light", "pose", "background", "sensor"):
+            known = get_args(self.__annotations__[field])
+            if getattr(self, field) not in known:
+                raise ValueError(f"{field} must be one of {known}, got '{getattr(self, field)}'")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
         if self.num_images % self.frames:
-            raise ValueError(f"num_images must be a multiple of frames, {self.frames}")
+            raise ValueError(
+                f"num_images must be a multiple of frames, {self.frames}, got {self.num_images}"
+            )
         if not SMALLEST_PX <= self.size_px <= LARGEST_PX:
             limits = f"{SMALLEST_PX} to {LARGEST_PX}"
             raise ValueError(f"pictures can be {limits} pixels wide, got {self.size_px}")
         for name in ("left_share", "object_share", "second_hand_share", "sleeve_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be within 0..1, got {getattr(self, name)}")
+        if self.object_share + self.second_hand_share > 1:
+            raise ValueError("object_share and second_hand_share must not be more than 1 together")
+        if self.frames > 1 and self.object_share > 0:
+            raise ValueError("sequences have no objects: object_share must be 0")
 
 
 def studio_preset(name: Preset) -> StudioConfig:

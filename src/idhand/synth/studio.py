@@ -17,15 +17,18 @@ from jaxtyping import Float, UInt8
 
 from idhand.assets import open_hand
 from idhand.data import decode_sample, encode_sample
+from idhand.detection.roi import Roi
 from idhand.hand import PosedHand
 from idhand.records import FOREARM_PART, OTHER_PART, Sample
 from idhand.synth.camera.backdrop import draw_backdrop
 from idhand.synth.camera.scenes import (
-    Cut,
     Placement,
+    Stand,
+    cut_square,
     draw_cut,
     draw_wrist_bend,
     place_hand,
+    stand,
     visible_keypoints,
 )
 from idhand.synth.camera.sensor import Sensor, develop, draw_sensor, encode_jpeg
@@ -55,12 +58,21 @@ from idhand.synth.people.body import (
 from idhand.synth.people.subjects import Split, subject
 from idhand.synth.people.wardrobe import Person, Wardrobe
 from idhand.synth.places.backgrounds import Backgrounds, plain_background
-from idhand.synth.poses.views import View, draw_view, view_sequence
+from idhand.synth.poses.views import draw_view, view_sequence
 from idhand.synth.things.company import MIRROR, second_hand, stray_object
 from idhand.synth.things.holding import Flesh, flesh, held_object
 from idhand.synth.things.sleeves import Sleeve, draw_sleeve, sleeve_solid
 from idhand.synth.things.worn import wristwear
 
+SOURCES = (
+    "assets/models.py",
+    "data/samples.py",
+    "detection/roi.py",
+    "geometry.py",
+    "hand.py",
+    "records.py",
+    "skinning.py",
+)
 DATA_FILES = ("open_hand.npz", "landmark_points.json", "light.npz")
 FPS = 30.0
 """Of sequences."""
@@ -92,9 +104,10 @@ class Rendered:
 class Take:
     """What stays the same during a sequence; a single picture is a sequence of one."""
 
-    angles: Float[np.ndarray, "frames dofs"]
-    views: tuple[View, ...]
-    cut: Cut
+    stands: tuple[Stand, ...]
+    """Of the hand, frame by frame."""
+    square: Roi
+    """What is cut out of the full photo, in all frames."""
     bend_rad: tuple[float, float]
     environment: Environment
     sleeve: Sleeve | None
@@ -111,17 +124,22 @@ class Take:
 
 @cache
 def fingerprint() -> str:
-    """Hash of all that pictures follow from beside the configuration: this package and its data."""
+    """Hash of the code and data that pictures follow from, beside configuration and libraries."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    package = Path(__file__).parents[1]
+    sources = [*Path(__file__).parent.rglob("*.py"), *(package / name for name in SOURCES)]
+    for path in sorted(sources):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     for name in DATA_FILES:
         digest.update((files("idhand.assets") / "data" / name).read_bytes())
     return digest.hexdigest()[:16]
 
 
 class Studio(Sequence[Sample]):
-    """All pictures of one configuration. Making one takes some 15 ms; none is kept.
+    """All pictures of one configuration. Making one takes some 20 ms; none is kept.
+
+    People are painted when they are first asked for (80 ms) and the last two are kept: go through
+    the pictures in order, or in blocks of one person, not all at random.
 
     Args:
         config: What to photograph.
@@ -156,7 +174,7 @@ class Studio(Sequence[Sample]):
         """Pictures as they would be read from disk: after JPEG."""
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
-        return decode_sample(self.entry(index))
+        return decode_sample(self.entry(index + len(self) if index < 0 else index))
 
     def key(self, index: int) -> str:
         """A name for the picture's files."""
@@ -188,21 +206,21 @@ class Studio(Sequence[Sample]):
             raise IndexError(f"there are {len(self)} pictures, numbered from 0; asked for {index}")
         number, frame = divmod(index, self.config.frames)
         take, person = self._take(number), self._person(self._subject_index(number))
-        place = place_hand(
-            person.hand, take.angles[frame], take.views[frame], take.cut, self.config.size_px
-        )
-        rng = np.random.default_rng(take.seed)
-        light, R_world_cam = self._light(take, place, rng)
-        surfaces = self._surfaces(take, person, place, rng)
         size = self.config.size_px
+        place = place_hand(person.hand, take.stands[frame], take.square, size)
+        # One stream for each purpose: how many numbers a thing takes depends on the frame.
+        seeds = np.random.SeedSequence(take.seed).spawn(4)
+        rng, of_things, of_place, of_camera = (np.random.default_rng(s) for s in seeds)
+        light, R_world_cam = self._light(take, place, rng)
+        surfaces = self._surfaces(take, person, place, of_things)
         verts = place.posed.verts.numpy()
         picture = shade(
             surfaces, person.skin, light, place.K, size, size, rng,
             centre_cam=place.posed.keypoints.numpy().mean(0), radius_m=SHADE_RADIUS_M,
             backdrop=draw_backdrop(rng, verts) if take.has_backdrop else None,
         )  # fmt: skip
-        linear = self._before_background(take, place, picture, light, R_world_cam, rng)
-        sensor = draw_sensor(rng) if self.config.sensor == "camera" else Sensor.none()
+        linear = self._before_background(take, place, picture, light, R_world_cam, of_place)
+        sensor = draw_sensor(of_camera) if self.config.sensor == "camera" else Sensor.none()
         noise = self._rng(index, NOISE)
         rgb = develop(linear, sensor, noise, hand_share(picture))
         sample = self._sample(index, person, take, place, picture, rgb)
@@ -245,10 +263,13 @@ class Studio(Sequence[Sample]):
             views = (draw_view(rng),)
         if config.pose == "open":
             angles = np.zeros_like(angles)
+        stands = tuple(
+            stand(person.hand, pose, view) for pose, view in zip(angles, views, strict=True)
+        )
+        cut = draw_cut(rng, is_level=config.framing == "level")
         return Take(
-            angles=angles,
-            views=tuple(views),
-            cut=draw_cut(rng, is_level=config.framing == "level"),
+            stands=stands,
+            square=cut_square([before.square for before in stands], cut),
             bend_rad=draw_wrist_bend(rng),
             environment=environments()[rng.integers(len(environments()))],
             sleeve=draw_sleeve(rng) if rng.random() < config.sleeve_share else None,

@@ -1,10 +1,11 @@
-"""Everything about one picture before it is rendered: who, pose, view, light, things. Drawn here.
+"""How a hand stands before the camera, what is cut out of the photo, and what is seen of it.
 
 A scene belongs to one right hand in the frame of the camera that takes the picture; pictures of
 left hands are mirrored at the very end.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,8 +20,9 @@ from idhand.synth.poses.views import View
 FULL_WIDTH, FULL_HEIGHT = 1280, 960
 """Of the photo that the picture is cut out of, px; only its field of view matters."""
 WRIST_FLEXION_DEG, WRIST_DEVIATION_DEG = (-55.0, 45.0), (-22.0, 15.0)
-"""How far a wrist bends comfortably. Source: Ryu et al., "Functional ranges of motion of the wrist
-joint", 1991: 60° of either flexion and 40° of deviation serve daily life."""
+"""How far the forearm turns against the hand. Ryu et al., "Functional ranges of motion of the wrist
+joint", 1991, give 40° of flexion and of extension and 40° of deviation in all for most tasks; the
+ranges are ours."""
 CUT_SHIFT, CUT_LOG_SIZE, CUT_TURN_RAD = 0.035, 0.09, 0.14
 """Deviations of the cut from the landmark net's own square: shift over its size, log of its size,
 and turn; about what its first look at a palm is off by."""
@@ -65,44 +67,84 @@ class Placement:
     """Against gravity."""
 
 
-def place_hand(
-    hand: Hand, angles: Float[np.ndarray, " dofs"], view: View, cut: Cut, size_px: int
-) -> Placement:
-    """Pose a hand, put it before the full camera, and cut the picture out of that.
+@dataclass(frozen=True, kw_only=True)
+class Stand:
+    """A posed hand before the full camera, before a picture is cut out."""
 
-    A square that is turned in the full photo is the picture of a camera rolled about its optical
-    axis, with another focal length and principal point; the returned hand is in its frame.
-    """
-    model = hand.model
-    assert model.pose_space is not None
-    assert model.landmarks is not None
-    fingers = model.pose_space.rotations(torch.from_numpy(angles))
+    rotations: Float[np.ndarray, "16 3 3"]
+    R_joints: Float[np.ndarray, "16 3 3"]
+    wrist_cam: Float[np.ndarray, " 3"]
+    up_cam: Float[np.ndarray, " 3"]
+    focal_px: float
+    square: Roi
+    """The landmark net's own square round it, px of the full photo."""
+
+
+PRINCIPAL_PX = np.array([(FULL_WIDTH - 1) / 2, (FULL_HEIGHT - 1) / 2])
+
+
+def stand(hand: Hand, angles: Float[np.ndarray, " dofs"], view: View) -> Stand:
+    """Pose a hand and put it before the full camera."""
+    space = hand.model.pose_space
+    assert space is not None
+    fingers = space.rotations(torch.from_numpy(angles))
     turns = torch.cat((torch.from_numpy(view.R_cam_wrist)[None], fingers))
     R_joints, joints = (t.numpy() for t in hand.chain(turns, torch.zeros(3).double()))
     middle = (joints.min(0) + joints.max(0)) / 2
     f = FULL_WIDTH / 2 / math.tan(math.radians(view.fov_deg) / 2)
-    principal = np.array([(FULL_WIDTH - 1) / 2, (FULL_HEIGHT - 1) / 2])
     target = np.array([view.at[0] * FULL_WIDTH - 0.5, view.at[1] * FULL_HEIGHT - 0.5])
-    ray = np.append((target - principal) / f, 1.0)
-    wrist = ray * view.distance_m - middle
+    wrist = np.append((target - PRINCIPAL_PX) / f, 1.0) * view.distance_m - middle
     marks = _landmark_points(hand, R_joints, joints + wrist)
-    roi = _cut_square(f * marks[:, :2] / marks[:, 2:] + principal, cut)
+    return Stand(
+        rotations=turns.numpy(),
+        R_joints=R_joints,
+        wrist_cam=wrist,
+        up_cam=view.up_cam,
+        focal_px=f,
+        square=roi_from_landmarks(f * marks[:, :2] / marks[:, 2:] + PRINCIPAL_PX),
+    )
+
+
+def cut_square(squares: Sequence[Roi], cut: Cut) -> Roi:
+    """The square that is cut out of all frames: one camera for a whole sequence.
+
+    Turned as the first frame wants it, large enough for the hand in all of them, and jittered.
+    """
+    first = squares[0]
+    centres = np.stack([square.center_px for square in squares])
+    low, high = centres.min(0), centres.max(0)
+    size = max(square.size_px for square in squares) + float((high - low).max())
+    return replace(
+        first,
+        center_px=(low + high) / 2 + size * (first.axes_image_roi @ cut.shift),
+        size_px=size * cut.scale,
+        angle_rad=0.0 if cut.is_level else first.angle_rad + cut.turn_rad,
+    )
+
+
+def place_hand(hand: Hand, before: Stand, square: Roi, size_px: int) -> Placement:
+    """Cut a square out of the full photo.
+
+    A square that is turned in the full photo is the picture of a camera rolled about its optical
+    axis, with another focal length and principal point; the returned hand is in its frame.
+    """
     # Pixels of the square are S Rᵀ (u − centre): a roll by Rᵀ, and K with S f.
-    S = size_px / roi.size_px
+    S = size_px / square.size_px
     roll = np.eye(3)
-    roll[:2, :2] = roi.axes_image_roi.T
-    K = np.diag([S * f, S * f, 1.0])
-    K[:2, 2] = S * roi.axes_image_roi.T @ (principal - roi.center_px) + (size_px - 1) / 2
-    rotations = turns.numpy()
+    roll[:2, :2] = square.axes_image_roi.T
+    K = np.diag([S * before.focal_px, S * before.focal_px, 1.0])
+    off = PRINCIPAL_PX - square.center_px
+    K[:2, 2] = S * square.axes_image_roi.T @ off + (size_px - 1) / 2
+    rotations = before.rotations.copy()
     rotations[0] = roll @ rotations[0]
-    wrist_cam = roll @ wrist
+    wrist_cam = roll @ before.wrist_cam
     return Placement(
         rotations=rotations,
         wrist_cam=wrist_cam,
-        R_joints=roll @ R_joints,
+        R_joints=roll @ before.R_joints,
         posed=hand.posed(torch.from_numpy(rotations), torch.from_numpy(wrist_cam)),
         K=K,
-        up_cam=roll @ view.up_cam,
+        up_cam=roll @ before.up_cam,
     )
 
 
@@ -115,18 +157,6 @@ def _landmark_points(
     rest = (marks.template + marks.shape_basis @ hand.betas - hand.rest_joints[marks.joint]).numpy()
     of = marks.joint.numpy()
     return (R_joints[of] @ rest[..., None])[..., 0] + joints_cam[of]
-
-
-def _cut_square(marks_px: Float[np.ndarray, "21 2"], cut: Cut) -> Roi:
-    """The landmark net's own square round the hand, jittered."""
-    roi = roi_from_landmarks(marks_px)
-    angle = 0.0 if cut.is_level else roi.angle_rad + cut.turn_rad
-    return replace(
-        roi,
-        center_px=roi.center_px + roi.size_px * (roi.axes_image_roi @ cut.shift),
-        size_px=roi.size_px * cut.scale,
-        angle_rad=angle,
-    )
 
 
 def draw_wrist_bend(rng: np.random.Generator) -> tuple[float, float]:
@@ -144,6 +174,8 @@ def visible_keypoints(
     depth_m: Float[np.ndarray, "height width"],
 ) -> Bool[np.ndarray, " 21"]:
     """Which keypoints are in the picture with nothing before them but the skin over the joint.
+
+    At the wrist this may be a sleeve, too.
 
     The skin in front must be of the keypoint's own part or one of its neighbours, and no more
     than the joint's own thickness nearer; one of the 3×3 pixels is enough, since fingertips lie on

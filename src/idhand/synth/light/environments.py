@@ -193,7 +193,9 @@ def camera_rotation(
         R_world_cam: vectors of the camera frame → world; `R @ up_cam` is the world's z.
     """
     up = up_cam / np.linalg.norm(up_cam)
-    side = np.cross(up, np.eye(3)[np.abs(up).argmin()])
+    # Measured from the optical axis, so that it changes smoothly while a camera is shaken.
+    ahead = np.array([0.0, 0.0, 1.0] if abs(up[2]) < 0.999 else [1.0, 0.0, 0.0])
+    side = np.cross(up, ahead)
     side /= np.linalg.norm(side)
     heading = rng.uniform(0, 2 * math.pi)
     x = math.cos(heading) * side + math.sin(heading) * np.cross(up, side)

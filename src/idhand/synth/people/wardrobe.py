@@ -59,7 +59,7 @@ class Wardrobe:
         verts, joints = hand.rest_verts.numpy(), hand.rest_joints.numpy()
         still = torch.eye(3, dtype=torch.float64).expand(16, 3, 3)
         keypoints = hand.posed(still, hand.rest_joints[0]).keypoints.numpy()
-        skinning, rng = self.model.skinning.numpy(), np.random.default_rng(someone.skin.seed)
+        skinning, rng = self.model.skinning.numpy(), np.random.default_rng([someone.skin.seed, 1])
         rings = tuple(
             (RING_JOINTS[f], ring(verts, joints, skinning, f, someone.ring_tone, rng))
             for f in someone.ring_fingers

@@ -54,22 +54,30 @@ class Backgrounds:
                 f"there is no folder {folder}; give --backgrounds a folder of pictures"
             )
         found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-        self.paths = tuple(sorted(found))
+        self.paths = tuple(
+            sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+        )
         if not self.paths:
             raise ValueError(
                 f"no pictures in {folder}: looked for {', '.join(SUFFIXES)} there and below; "
                 "give --backgrounds another folder"
             )
+        bad = [path.name for path in self.paths if not cv2.haveImageReader(str(path))]
+        if bad:
+            names = ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
+            raise ValueError(
+                f"{len(bad)} of {len(self.paths)} files in {folder} are no pictures that can be "
+                f"read ({names}); take them out of the folder"
+            )
 
     def description(self) -> dict[str, int | str]:
-        """What fixes the backgrounds, for a manifest: the user's pictures by name and size."""
-        listed = "\n".join(
-            f"{path.relative_to(self.folder).as_posix()} {path.stat().st_size}"
-            for path in self.paths
-            if self.folder is not None
-        )
-        digest = hashlib.sha256(listed.encode()).hexdigest()
-        return {"own_pictures": len(self.paths), "own_sha256": digest}
+        """What fixes the backgrounds, for a manifest: the user's pictures, names and bytes."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            assert self.folder is not None
+            digest.update(path.relative_to(self.folder).as_posix().encode())
+            digest.update(path.read_bytes())
+        return {"own_pictures": len(self.paths), "own_sha256": digest.hexdigest()}
 
     def draw(
         self,

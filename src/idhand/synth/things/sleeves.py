@@ -26,7 +26,7 @@ class Sleeve:
 
     cloth: Cloth
     start_m: float
-    """Where the cuff begins, from the end of the hand model's stub; negative covers the wrist."""
+    """Where the cuff begins, from the end of the hand model's stub; not negative."""
     tone: Tone
     second_tone: Tone
     pattern: Pattern
@@ -43,7 +43,7 @@ def draw_sleeve(rng: np.random.Generator) -> Sleeve:
     other = np.clip(tone * rng.uniform(0.3, 3.0) + rng.uniform(0, 0.1), 0.01, 0.85)
     return Sleeve(
         cloth=("knit", "shirt", "jacket")[rng.integers(3)],
-        start_m=float(rng.uniform(-0.004, 0.09)),
+        start_m=float(rng.uniform(0.0, 0.09)),
         tone=(float(tone[0]), float(tone[1]), float(tone[2])),
         second_tone=(float(other[0]), float(other[1]), float(other[2])),
         pattern=("plain", "plain", "plain", "stripes", "rings")[rng.integers(5)],
