@@ -61,7 +61,8 @@ class StudioConfig:
             raise ValueError(f"seed must not be negative, got {self.seed}")
         if self.num_images % self.frames:
             raise ValueError(
-                f"num_images must be a multiple of frames, {self.frames}, got {self.num_images}"
+                "the number of images must be a multiple of frames in a sequence, "
+                f"{self.frames}, got {self.num_images}"
             )
         if not SMALLEST_PX <= self.size_px <= LARGEST_PX:
             limits = f"{SMALLEST_PX} to {LARGEST_PX}"

@@ -87,9 +87,6 @@ MAX_SLACK_M = 0.0005
 MAX_SINKING_STEPS = 12
 """Of a thing on its way down to the hand."""
 
-MAX_COVERED = 0.4
-"""Of the hand's box, by a thing before it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Flesh:
