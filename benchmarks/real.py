@@ -31,6 +31,7 @@ from real_stereo import read_rig, stereo_report
 from real_truth import taco_report, tfjs_report, true_hands
 
 import idhand
+from idhand.pipeline import PipelineConfig
 
 PARTS = ("sets", "jitter", "stereo", "taco", "tfjs", "recognition")
 
@@ -45,9 +46,11 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder that keeps the hands that were found")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--workers", type=int, default=2, help="processes for the recognition")
+    parser.add_argument("--landmarks-only", action="store_true", help="use no trained network")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    data = RealData(root=args.real, pipe=idhand.load(), quick=args.quick, cache=args.cache)
+    config = PipelineConfig(network=None if args.landmarks_only else "shipped")
+    data = RealData(root=args.real, pipe=idhand.load(config), quick=args.quick, cache=args.cache)
     texts = list(sections(data, args.only or PARTS, args.workers))
     how = " with `--quick`" if args.quick else ""
     intro = (

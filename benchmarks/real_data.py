@@ -111,7 +111,11 @@ class RealData:
         dist: Any = None,
     ) -> ShotSet:
         """The set from the cache, or found now and put there."""
-        key = hashlib.sha256(json.dumps([name, self.quick, max_hands]).encode()).hexdigest()[:8]
+        key = hashlib.sha256(
+            json.dumps(
+                [name, self.quick, max_hands, *(["features"] if self.pipe.reader else [])]
+            ).encode()
+        ).hexdigest()[:8]
         file = None if self.cache is None else self.cache / f"{name}_{key}.npz"
         if file is not None and file.is_file():
             size, shots = _read_shots(file)
@@ -136,6 +140,8 @@ class RealData:
                 hands = (hands + [h for h in seen if not any(same_hand(h, g) for g in hands)])[
                     :most
                 ]
+            if self.pipe.reader is not None:
+                hands = self.pipe.reader.with_features(rgb, hands)
             use = careful_hand(self.pipe, rgb) if name in careful else None
             shots.append(Shot(name=name, hands=tuple(hands), careful=use))
         return size, tuple(shots)
@@ -151,7 +157,10 @@ def careful_hand(pipe: Pipeline, rgb: np.ndarray) -> Detection | None:
     """The hand that `idhand.calibrate` would use of this picture."""
     hands = pipe.detector.detect(rgb, max_hands=2, views=pipe.config.calibration_views)
     hands = [h for h in hands if h.score >= pipe.config.min_presence]
-    return max(hands, key=lambda h: h.score * hand_size_px(h), default=None)
+    best = max(hands, key=lambda h: h.score * hand_size_px(h), default=None)
+    if best is None or pipe.reader is None:
+        return best
+    return pipe.reader.with_features(rgb, [best])[0]
 
 
 # ---------------------------------------------------------------- fits and calibrations
@@ -219,7 +228,10 @@ def calibrated(pipe: Pipeline, shots: ShotSet) -> Identity:
 
 def _write_shots(file: Path, size: tuple[int, int], shots: Sequence[Shot]) -> None:
     hands = [h for s in shots for h in (*s.hands, *([s.careful] if s.careful else []))]
-    arrays = {f.name: np.array([getattr(h, f.name) for h in hands]) for f in fields(Detection)}
+    names = [f.name for f in fields(Detection)]
+    arrays = {name: np.array([getattr(h, name) for h in hands]) for name in names}
+    if any(h.features is None for h in hands):
+        del arrays["features"]
     header = {
         "names": np.array([s.name for s in shots]),
         "counts": np.array([(len(s.hands), s.careful is not None) for s in shots]),
@@ -231,8 +243,8 @@ def _write_shots(file: Path, size: tuple[int, int], shots: Sequence[Shot]) -> No
 def _read_shots(file: Path) -> tuple[tuple[int, int], tuple[Shot, ...]]:
     with np.load(file, allow_pickle=False) as archive:
         arrays = {key: archive[key] for key in archive.files}
-    columns = [arrays[f.name] for f in fields(Detection)]
-    names = [f.name for f in fields(Detection)]
+    names = [f.name for f in fields(Detection) if f.name in arrays]
+    columns = [arrays[name] for name in names]
     hands = (
         Detection(**{k: v.item() if v.ndim == 0 else v for k, v in zip(names, row, strict=True)})
         for row in zip(*columns, strict=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from speed_hand import hand_layer
+from speed_nets import networks
 from speed_pipeline import pipeline, start_up
 from speed_refinement import refinement
 from tables import table
@@ -24,10 +25,11 @@ from timing import Row
 PARTS: dict[str, Callable[[int], list[Row]]] = {
     "refinement": refinement,
     "hand": hand_layer,
+    "networks": networks,
     "pipeline": pipeline,
     "start": start_up,
 }
-REPEATS = {"refinement": 5, "hand": 30, "pipeline": 30, "start": 5}
+REPEATS = {"refinement": 5, "hand": 30, "networks": 50, "pipeline": 30, "start": 5}
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ STAGES = {
     "sleeves": (studio_module, "sleeve_solid"),
     "light": (studio_module, "draw_light"),
     "shadow map of the key light": (shading_module, "key_shadow"),
-    "sky light, 18 directions": (shading_module, "sky_light"),
+    "sky light": (shading_module, "sky_light"),
     "rasterising": (shading_module, "rasterize"),
     "shading": (shading_module, "shade_samples"),
     "shadow on the backdrop": (shading_module, "backdrop_shade"),

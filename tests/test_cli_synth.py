@@ -115,6 +115,7 @@ class Preset:
 
     frames: int
     split: str = "train"
+    population: str = "mixture"
     num_subjects: int = 7
     num_images: int = 7
     size_px: int = 7

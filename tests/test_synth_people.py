@@ -281,6 +281,16 @@ def test_people_are_reproducible_and_splits_apart() -> None:
     assert subject("train", 7, seed=1).skin != again.skin
 
 
+def test_a_population_of_one_sex_keeps_the_people_of_that_sex():
+    for index in range(12):
+        someone = subject("train", index)
+        alike = "men" if someone.population == "male" else "women"
+        same = subject("train", index, population=alike)
+        assert same.skin == someone.skin
+        np.testing.assert_array_equal(same.betas, someone.betas)
+        assert subject("train", index, population="women").population == "female"
+
+
 def test_people_vary_as_people_do() -> None:
     people = [subject("train", i) for i in range(1500)]
     men = [p for p in people if p.population == "male"]

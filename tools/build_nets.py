@@ -5,9 +5,9 @@ Run by hand, needs npm and the PyPI package `tflite` (2.18):
     pip install tflite
     python tools/build_nets.py --cache DIR
 
-The two TFLite graphs become safetensors files with float16 weights (as in the source) and the graph
-as JSON in the header, in the form that `idhand.assets.nets` runs. The same input gives the same
-bytes.
+The three TFLite graphs become safetensors files with float16 weights (as in the source) and the
+graph as JSON in the header, in the form that `idhand.assets.nets` runs. The same input gives the
+same bytes.
 """
 
 import argparse
@@ -32,14 +32,17 @@ PALM_BYTES = slice(11, 2341291)
 REPO = Path(__file__).resolve().parents[1]
 DATA = REPO / "src" / "idhand" / "assets" / "data"
 ORIGIN = (
-    "palm_detection_full.safetensors and hand_landmark_full.safetensors are the MediaPipe Hands\n"
+    "palm_detection_full.safetensors, hand_landmark_full.safetensors and\n"
+    "hand_landmark_lite.safetensors are the MediaPipe Hands\n"
     f"nets (Copyright The MediaPipe Authors) from the npm package {PACKAGE},\n"
     "converted by tools/build_nets.py: weights unchanged, container changed. Their licence:\n\n"
 )
 # Names of the outputs, in the order of the source graph. The world points are metres.
+HAND_OUTPUTS = ("landmarks", "presence", "handedness", "world")
 OUTPUTS = {
     "palm_detection_full": ("boxes", "scores"),
-    "hand_landmark_full": ("landmarks", "presence", "handedness", "world"),
+    "hand_landmark_full": HAND_OUTPUTS,
+    "hand_landmark_lite": HAND_OUTPUTS,
 }
 OP_NAMES = {v: k for k, v in vars(tflite.BuiltinOperator).items() if isinstance(v, int)}
 DTYPES = {
@@ -231,6 +234,7 @@ def main() -> None:
                 PALM_BYTES
             ],
             "hand_landmark_full": read_member(tarball, "hand_landmark_full.tflite"),
+            "hand_landmark_lite": read_member(tarball, "hand_landmark_lite.tflite"),
         }
     DATA.mkdir(parents=True, exist_ok=True)
     for name, buffer in buffers.items():

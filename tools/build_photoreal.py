@@ -39,6 +39,7 @@ from demo_photo import (
 from photoreal_people import NUM_PEOPLE, SEED, Person, make_person
 from photoreal_shots import LIGHTS, SIZE_PX, Frame, Plan, draw_plans
 from photoreal_truth import DATASET, meshes_of, sample_of, seen
+from soma_hand import fetch_wheel
 
 from idhand.data import write_shards
 from idhand.data.samples import encode_sample
@@ -325,6 +326,7 @@ def main():
     )
     order.folder.mkdir(parents=True, exist_ok=True)
     fetch_lights(order.bpy_python, order.cache / "lights")
+    fetch_wheel(order.cache)  # here, so that no two workers do
     context = multiprocessing.get_context("spawn")
     counter = context.Value("i", 0)
     with context.Pool(args.workers, start_worker, (counter,)) as pool:

@@ -7,6 +7,7 @@ pixel is (0, 0).
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -53,6 +54,33 @@ def left_jacobian(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     b = torch.where(small, 1 / 6 - angle2 / 120, (angle - torch.sin(angle)) / (safe2 * angle))
     S = skew(v)
     return torch.eye(3, dtype=v.dtype, device=v.device) + a * S + b * (S @ S)
+
+
+def sixd_from_rotation(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 6"]:
+    """The first two rows of a rotation matrix: its continuous form for networks.
+
+    Source: Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", 2019;
+    rows, not columns, as in PyTorch3D.
+    """
+    return R[..., :2, :].flatten(-2)
+
+
+def rotation_from_6d(sixd: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation whose first two rows come from these six numbers by Gram-Schmidt.
+
+    Rows of a length below 1e-6 give no rotation but finite numbers and gradients.
+    """
+    first = F.normalize(sixd[..., :3], dim=-1, eps=1e-6)
+    along = (first * sixd[..., 3:]).sum(-1, keepdim=True) * first
+    second = F.normalize(sixd[..., 3:] - along, dim=-1, eps=1e-6)
+    return torch.stack((first, second, torch.linalg.cross(first, second)), -2)
+
+
+def rotation_towards(xy: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"]:
+    """Smallest rotation that takes the optical axis to the ray through a normalised point."""
+    axis = torch.stack((-xy[..., 1], xy[..., 0], torch.zeros_like(xy[..., 0])), -1)
+    radius = xy.norm(dim=-1, keepdim=True)
+    return rotation_from_vector(axis * torch.atan(radius) / radius.clamp_min(1e-9))
 
 
 def rotation_angle(R: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,12 +12,14 @@ import torch
 
 from idhand.assets import open_hand, shape_prior, with_landmarks
 from idhand.assets.models import landmark_bias_covariance
+from idhand.assets.nets import shipped_networks
 from idhand.calibration import Anchor, Calibration, CalibrationConfig, ShapePrior, calibrate_shape
 from idhand.detection import HandDetector
 from idhand.geometry import intrinsics_from_fov, project
 from idhand.hand import HandModel
 from idhand.identity import Identity, PhotoUse, measure
 from idhand.media import check_intrinsics
+from idhand.nets.reading import Reader
 from idhand.records import Detection, HandResult
 from idhand.refinement import (
     STATUS_NAMES,
@@ -29,6 +32,12 @@ from idhand.refinement import (
     hand_size_px,
     observations,
     solve,
+)
+from idhand.refinement.network import (
+    mixed_noise,
+    network_start,
+    solve_near,
+    with_directions,
 )
 
 Rgb = np.ndarray
@@ -53,10 +62,27 @@ class PipelineConfig:
     """Views per hand that the landmark net averages when calibrating."""
     min_presence: float = 0.6
     """Calibration leaves out photos whose hand is less sure."""
+    network: Path | Literal["shipped"] | None = "shipped"
+    """A trained network whose pose is the start and part of the evidence; None: landmarks alone."""
+    network_refinement: RefinementConfig = field(
+        default_factory=lambda: RefinementConfig(objective=mixed_noise())
+    )
+    """The solver and the noise of the evidence where a network says the pose."""
+    network_weight: float = 3.0
+    """Of the network's bone directions against the landmark net's."""
 
     def build(self) -> "Pipeline":
-        """Load nets and hand model."""
-        return Pipeline(config=self, detector=HandDetector(), model=open_hand())
+        """Load nets and hand model.
+
+        Raises:
+            FileNotFoundError: If there is no such network.
+            ValueError: If it is none that the pipeline can use.
+        """
+        model, path = open_hand(), self.network
+        if path == "shipped":
+            path = shipped_networks() / "identity_film.safetensors"
+        reader = None if path is None else Reader.load(Path(path), model.name)
+        return Pipeline(config=self, detector=HandDetector(), model=model, reader=reader)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +92,7 @@ class Pipeline:
     config: PipelineConfig
     detector: HandDetector
     model: HandModel
+    reader: Reader | None = None
 
     @cached_property
     def _left_model(self) -> HandModel:
@@ -130,6 +157,8 @@ class Pipeline:
             detections = self.detector.track(rgb, seen, mirrored=mirrored)[:max_hands]
         else:
             detections = self.detector.detect(rgb, max_hands=max_hands, mirrored=mirrored)
+        if self.reader is not None:
+            detections = self.reader.with_features(rgb, detections)
         return self.fit(detections, K_used, dist, identity, K_is_guess=is_guess)
 
     def fit(
@@ -141,18 +170,31 @@ class Pipeline:
         *,
         K_is_guess: bool = False,
     ) -> list[HandResult]:
-        """Fit the hand model to hands that were detected in one image."""
+        """Fit the hand model to hands that were detected in one image.
+
+        The network has its say about detections with features; see `Reader.with_features`.
+        """
         if not detections:
             return []
         n = len(detections)
-        config = self.config.refinement
+        reads = self.reader is not None and all(d.features is not None for d in detections)
+        config = self.config.network_refinement if reads else self.config.refinement
         seen, world = observations(detections, [K] * n, [dist] * n, config.objective)
-        objective = self._objective
+        objective = replace(self._objective, config=config.objective)
         betas = self.prior.mean
         if identity is not None:
             betas = torch.from_numpy(identity.betas)
-        start = closed_form_start(objective, seen, world, betas.expand(n, -1))
-        solution = solve(objective, seen, start, config, shape=identity is None)
+        if reads:
+            assert self.reader is not None
+            known = None if identity is None else betas.expand(n, -1)
+            said = self.reader.read(detections, [K] * n, [dist] * n, known)
+            shapes = said.betas if known is None else known
+            start, directions = network_start(self.model, said.rotations, shapes, seen)
+            seen = with_directions(seen, directions, "both", self.config.network_weight)
+            solution = solve_near(objective, seen, start, config, shape=known is None)
+        else:
+            start = closed_form_start(objective, seen, world, betas.expand(n, -1))
+            solution = solve(objective, seen, start, config, shape=identity is None)
         return self._results(objective, detections, seen, solution, K, identity, K_is_guess)
 
     def _intrinsics(self, rgb: Rgb, K: Intrinsics | None) -> tuple[Intrinsics, bool]:

@@ -28,6 +28,9 @@ class Detection:
     """Metres, camera axes, about the hand's centre. The bone lengths are the net's guess."""
     confidence: Float[np.ndarray, " 21"]
     """Per landmark, 0..1: 1 is as precise as the net gets."""
+    features: Float[np.ndarray, " features"] | None = None
+    """What the landmark net's backbone makes of the upright crop, for networks that go on from it;
+    not written to files."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ converted by tools/build_nets.py. Licence: Apache-2.0, data/MEDIAPIPE_LICENSE.tx
 import json
 from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from jaxtyping import Float, UInt8
 from safetensors import safe_open
 from torch import Tensor, nn
 
-NetName = Literal["palm_detection_full", "hand_landmark_full"]
+NetName = Literal["palm_detection_full", "hand_landmark_full", "hand_landmark_lite"]
 
 FLAT_NODES = ("reshape", "concat", "mean", "linear", "sigmoid")
 
@@ -33,8 +34,8 @@ class GraphNet(nn.Module):
         self.input_size: tuple[int, int] = (graph["input_size"][0], graph["input_size"][1])
         self.output_names: dict[str, str] = dict(graph["outputs"])
         self._input: str = graph["input"]
-        self._nodes: list[dict[str, Any]] = list(graph["nodes"])
-        self._last_use = {name: i for i, n in enumerate(self._nodes) for name in n["inputs"]}
+        self.nodes: list[dict[str, Any]] = list(graph["nodes"])
+        self._last_use = {name: i for i, n in enumerate(self.nodes) for name in n["inputs"]}
         self.weights = nn.ParameterDict(
             {
                 name: w.contiguous(memory_format=torch.channels_last) if w.ndim == 4 else w
@@ -45,7 +46,7 @@ class GraphNet(nn.Module):
     @property
     def feature_names(self) -> list[str]:
         """Names of the intermediate feature maps, in the order of the graph."""
-        return [node["output"] for node in self._nodes if node["op"] not in FLAT_NODES]
+        return [node["output"] for node in self.nodes if node["op"] not in FLAT_NODES]
 
     def forward(
         self, image: Float[Tensor, "batch 3 height width"], features: Collection[str] = ()
@@ -64,12 +65,12 @@ class GraphNet(nn.Module):
         """
         if tuple(image.shape[2:]) != self.input_size:
             raise ValueError(f"this net takes images of {self.input_size}, got {image.shape[2:]}")
-        unknown = set(features) - {node["output"] for node in self._nodes}
+        unknown = set(features) - {node["output"] for node in self.nodes}
         if unknown:
             raise ValueError(f"no feature map is called {sorted(unknown)}; see feature_names")
         keep = {*self.output_names.values(), *features}
         values = {self._input: image.contiguous(memory_format=torch.channels_last)}
-        for i, node in enumerate(self._nodes):
+        for i, node in enumerate(self.nodes):
             values[node["output"]] = self._run(node, [values[name] for name in node["inputs"]])
             for name in set(node["inputs"]) - keep:
                 if self._last_use[name] == i:
@@ -127,6 +128,11 @@ def _activated(x: Tensor, activation: str | None) -> Tensor:
             return x
 
 
+def shipped_networks() -> Path:
+    """Folder of the networks that the package brings: NAME.safetensors of `idhand.nets.files`."""
+    return Path(str(files("idhand.assets") / "data" / "networks"))
+
+
 def load_net(name: NetName) -> GraphNet:
     """Load one of the shipped nets, on the CPU.
 
@@ -134,10 +140,10 @@ def load_net(name: NetName) -> GraphNet:
     size, then seven key points' offsets, all x, y in px of 192 relative to the anchor; and `scores`
     (batch, 2016, 1), logits.
 
-    `hand_landmark_full` takes 224×224 and returns `landmarks` (batch, 63): x, y, z in px of 224, z
-    relative to the wrist, positive farther; `presence` and `handedness` (batch, 1), probabilities
-    of a hand and of a real right hand in an image that is not mirrored; `world` (batch, 63),
-    metres.
+    `hand_landmark_full` and `hand_landmark_lite` take 224×224 and return `landmarks` (batch, 63):
+    x, y, z in px of 224, z relative to the wrist, positive farther; `presence` and `handedness`
+    (batch, 1), probabilities of a hand and of a real right hand in an image that is not mirrored;
+    `world` (batch, 63), metres.
     """
     resource = files("idhand.assets") / "data" / f"{name}.safetensors"
     with as_file(resource) as path, safe_open(path, framework="pt") as file:

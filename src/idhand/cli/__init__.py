@@ -11,6 +11,11 @@ VERBS = {
     "calibrate": "photos of one person -> that person's hand profile, measured in mm",
     "demo": "both of them on the bundled pictures, compared with the truth",
     "synth": "labelled photos of people who do not exist: a data set to train and test with",
+    "train": "a data set -> a network: baseline, identity-aware, confidence, the paper's",
+    "predict": "a network and a data set -> pose and shape in each of its pictures",
+    "refine": "predictions -> predictions that agree with what is seen in the pictures",
+    "evaluate": "predictions against a data set's truth -> errors in mm, tables, intervals",
+    "reproduce": "a data set -> the paper's whole experiment: every row, curve and statement",
 }
 """Verb → what it does. Its module has the same name, with a `Command` and a `main`."""
 

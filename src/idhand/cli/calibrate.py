@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -42,12 +42,23 @@ class Command:
 
     Twenty photos with the hand open and bent, seen from several sides, do well. One camera cannot
     see how large a hand is: a ruler's reading of its length makes all measures absolute.
+
+    With --predictions instead of photos: a profile for every person of a data set.
     """
 
-    inputs: Annotated[Positional[tuple[Path, ...]], _INPUTS]
+    inputs: Annotated[Positional[tuple[Path, ...]], _INPUTS] = ()
     """Photos of one person (JPEG, PNG, WebP, HEIC, TIFF, BMP), folders of them, or videos."""
     out: Annotated[Path, arg(metavar="FILE")]
-    """The profile to write, such as me.hand.json."""
+    """The profile to write, such as me.hand.json; with --predictions, a folder for them."""
+    predictions: Annotated[Path | None, arg(metavar="FILE")] = None
+    """What `idhand predict` said of a data set, .npz: its shapes are fused for each person."""
+    mode: Literal["covariance", "mean", "median", "top_k", "softmax"] = "covariance"
+    """With --predictions: covariance weighs by what each picture shows; mean and top_k as the
+    paper; top_k and softmax go by the network's confidence."""
+    top_k: Annotated[int, arg(metavar="K")] = 10
+    """Pictures that --mode top_k takes."""
+    honesty: Annotated[Path | None, arg(metavar="FILE")] = None
+    """With --predictions: how far the network's covariances can be believed, honesty.json."""
     hand_length_mm: Annotated[float | None, arg(metavar="MM")] = None
     """From the crease at the wrist to the tip of the middle finger, hand flat."""
     hand_length_sigma_mm: Annotated[float, arg(metavar="MM")] = 2.0
@@ -66,6 +77,10 @@ class Command:
             raise ValueError(f"--hand-length-mm must be between {limits} mm, got {length:g}")
         if not 0 < sigma < 100:
             raise ValueError(f"--hand-length-sigma-mm must be in 0..100, got {sigma:g}")
+        if self.top_k < 1:
+            raise ValueError(f"--top-k must be 1 or more, got {self.top_k}")
+        if self.predictions is not None and self.inputs:
+            raise ValueError("give photos or --predictions, not both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +95,8 @@ class _Photo:
 
 def main(command: Command) -> int:
     """Do it, print the measurements and return the exit code."""
+    if command.predictions is not None:
+        return _from_predictions(command, command.predictions)
     camera = Camera.from_flags(command.k, command.fov)
     found = find_inputs(command.inputs)
     if command.out.is_dir():
@@ -109,6 +126,47 @@ def main(command: Command) -> int:
     if command.report:
         _write_page(command.out, pipe, me, photos, camera, report)
     return report.exit_code
+
+
+def _from_predictions(command: Command, path: Path) -> int:
+    """A profile for each person in a file of predictions."""
+    from idhand.experiments.profiles import WIDE_BELOW, profile_names, profiles
+    from idhand.fusion import FusionConfig, Honesty
+    from idhand.predictions import Predictions
+
+    if command.out.is_file():
+        raise ValueError(f"--out {command.out} is a file; with --predictions name a folder")
+    honesty = None if command.honesty is None else Honesty.load(command.honesty)
+    fusion = FusionConfig(mode=command.mode, top_k=command.top_k, honesty=honesty)
+    ruler_mm = None
+    if command.hand_length_mm is not None:
+        ruler_mm = (command.hand_length_mm, command.hand_length_sigma_mm)
+    people, without = profiles(Predictions.load(path), fusion, ruler_mm)
+    out, report = writable_folder(command.out), Report()
+    for subject in without:
+        report.problem(f"{subject} has no usable picture; the others go on")
+    names = profile_names(tuple(people))
+    for subject, me in people.items():
+        with report.guard(out / names[subject]):
+            me.save(out / names[subject])
+        used = sum(photo.weight > 0 for photo in me.photos)
+        print(f"{subject}: {used} of {count(me.photos, 'picture')}, {_length_of(me)}")
+        if used < WIDE_BELOW:
+            few = count(used, "picture")
+            say(f"{subject} is known from {few} only, so the intervals are wide; add pictures")
+    if honesty is None:
+        say("intervals take the network at its word; --honesty FILE would make them hold")
+    print(f"\n{count(len(people), 'profile')} written to {out}")
+    return report.exit_code
+
+
+def _length_of(me: "idhand.Identity") -> str:
+    """The measure that says most."""
+    length = me.measurements.get("hand_length")
+    if length is None:
+        return "no measures"
+    interval = f"{length.low_mm:.1f} to {length.high_mm:.1f}"
+    return f"hand length {length.value_mm:.1f} mm ({interval})"
 
 
 def report_path(profile: Path) -> Path:

@@ -41,7 +41,9 @@ class Command:
     preset: Literal["standard", "video", "plain"] = "standard"
     """standard: single pictures of everything; video: sequences; plain: bare hands, flat light."""
     split: Literal["train", "val", "test"] = "train"
-    """Whose hands: no person is in two splits."""
+    """For what; no person is in two splits."""
+    population: Literal["mixture", "men", "women"] = "mixture"
+    """Whose hands: of a mixture, half are men's."""
     subjects: Annotated[int | None, arg(metavar="N")] = None
     """People; by default 5000, 100 or 200 of train, val or test, but no more than pictures."""
     images: Annotated[int | None, arg(metavar="N")] = None
@@ -112,6 +114,7 @@ def configured(command: Command, preset: Any) -> Any:
     return replace(
         preset,
         split=command.split,
+        population=command.population,
         num_subjects=subjects,
         num_images=images,
         size_px=command.size,

@@ -3,6 +3,7 @@
 from idhand.data.manifest import Manifest as Manifest
 from idhand.data.manifest import Shard as Shard
 from idhand.data.samples import decode_depth as decode_depth
+from idhand.data.samples import decode_labels as decode_labels
 from idhand.data.samples import decode_sample as decode_sample
 from idhand.data.samples import encode_sample as encode_sample
 from idhand.data.shards import Shards as Shards

@@ -25,6 +25,9 @@ class DetectorConfig:
     """Least presence of a hand that is returned, 0..1. Source: hand_landmark_cpu.pbtxt."""
     sure_presence: float = 0.95
     """No retries once a hand is this sure, 0..1; below it, sides were seen to be mistaken."""
+    box_scale: float = 1.6
+    """Side of the square that is looked at first over the longer side of a known box; of 1.3 to
+    2.3, 1.5 and 1.7 miss the fewest hands (studio, validation)."""
     search_presence: float = 0.8
     """Least presence of a hand found without a palm, by rotating the image, 0..1."""
     paddings: tuple[float, ...] = (0.0, 0.25, 0.5, 0.8)
@@ -145,6 +148,54 @@ class HandDetector:
         readings = self._look(rgb, [self._landmark_roi(d.landmarks_px) for d in previous], views)
         found = self._sorted(readings)
         return [self._detection(rgb, r, mirrored) for r in readings if r in found]
+
+    def in_box(
+        self,
+        rgb: UInt8[np.ndarray, "height width 3"],
+        bbox_px: Float[np.ndarray, " 4"],
+        *,
+        is_right: bool | None = None,
+        views: int = 1,
+    ) -> Detection | None:
+        """Read the hand in a box that is known already, as data sets give it.
+
+        The palm detector is not asked. Where an upright look leads to no hand, the box is looked at
+        in `num_rotations` rotations, and the surest one leads to the second look: of the studio's
+        validation pictures, 7 % are missed instead of 9.
+
+        Args:
+            rgb: The image, 0..255.
+            bbox_px: xyxy box of the keypoints; may leave the image.
+            is_right: The person's side, if it is known.
+            views: As in `detect`.
+
+        Returns:
+            The hand; None if the net does not see one there.
+
+        Raises:
+            ValueError: As in `detect`, or if the box is none.
+        """
+        rgb = _checked(rgb, views)
+        if not np.isfinite(bbox_px).all() or (bbox_px[2:] <= bbox_px[:2]).any():
+            raise ValueError(
+                f"the box {bbox_px.tolist()} is none; give left, top, right and bottom in px"
+            )
+        low, high = bbox_px[:2], bbox_px[2:]
+        side = max(self.config.box_scale * float((high - low).max()), 1.0)
+        square = Roi(center_px=(low + high) / 2, size_px=side, angle_rad=0.0)
+        upright = self._read(rgb, [square])
+        sure = upright[0].presence >= self.config.presence_threshold
+        found = self._second_look(rgb, upright, views) if sure else []
+        if not found:
+            step = 2 * np.pi / max(self.config.num_rotations, 1)
+            turns = range(1, self.config.num_rotations)
+            turned = [replace(square, angle_rad=step * turn) for turn in turns]
+            best = max(upright + self._read(rgb, turned), key=lambda r: r.presence)
+            found = self._second_look(rgb, [best], views)
+        if not found:
+            return None
+        hand = self._detection(rgb, found[0], mirrored=False)
+        return hand if is_right is None else replace(hand, is_right=is_right)
 
     def _landmark_roi(self, points_px: Float[np.ndarray, "21 2"]) -> Roi:
         c = self.config

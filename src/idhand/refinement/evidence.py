@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from idhand.geometry import back_project, rotation_from_vector
+from idhand.geometry import back_project, rotation_towards
 from idhand.records import Detection
 from idhand.refinement.objective import BONE_END, BONE_START, ObjectiveConfig, Observations
 
@@ -52,13 +52,6 @@ def undistorted(
 def unit_bones(points: Float[torch.Tensor, "batch 21 3"]) -> Float[torch.Tensor, "batch 20 3"]:
     """Unit directions from each keypoint's parent to it."""
     return torch.nn.functional.normalize(points[:, BONE_END] - points[:, BONE_START], dim=-1)
-
-
-def rotation_towards(xy: Float[torch.Tensor, "batch 2"]) -> Float[torch.Tensor, "batch 3 3"]:
-    """Smallest rotation that takes the optical axis to the ray through a normalised point."""
-    axis = torch.stack((-xy[:, 1], xy[:, 0], torch.zeros_like(xy[:, 0])), -1)
-    radius = xy.norm(dim=-1, keepdim=True)
-    return rotation_from_vector(axis * torch.atan(radius) / radius.clamp_min(1e-9))
 
 
 def observations(

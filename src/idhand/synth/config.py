@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from idhand.synth.people.subjects import Split
+from idhand.synth.people.subjects import Population, Split
 
 Framing = Literal["upright", "level"]
 Preset = Literal["standard", "video", "plain"]
@@ -20,6 +20,7 @@ class StudioConfig:
     """
 
     split: Split = "train"
+    population: Population = "mixture"
     num_subjects: int = 5000
     num_images: int = 200_000
     frames: int = 1
@@ -43,8 +44,10 @@ class StudioConfig:
     """Keep the depth of every pixel as well."""
 
     def __post_init__(self):
-        if self.split not in get_args(Split):
-            raise ValueError(f"split must be one of {get_args(Split)}, got '{self.split}'")
+        for field, kind in (("split", Split), ("population", Population)):
+            value = getattr(self, field)
+            if value not in get_args(kind):
+                raise ValueError(f"{field} must be one of {get_args(kind)}, got '{value}'")
         for name in ("num_subjects", "num_images", "frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

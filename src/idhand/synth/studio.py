@@ -241,8 +241,9 @@ class Studio(Sequence[Sample]):
         return number * self.config.num_subjects * self.config.frames // self.config.num_images
 
     def _draw_person(self, index: int) -> Person:
-        someone = subject(self.config.split, index, self.config.seed)
-        return self.wardrobe.ready(someone, self.config.skin)
+        config = self.config
+        someone = subject(config.split, index, config.seed, config.population)
+        return self.wardrobe.ready(someone, config.skin)
 
     def _draw_take(self, number: int) -> Take:
         """Everything that one or more frames have in common."""

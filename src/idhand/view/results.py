@@ -23,7 +23,7 @@ VERSION = 1
 
 DECIMALS_PX, DECIMALS = 3, 6
 """Kept digits of pixels, and of metres (1 µm), rotations, betas and probabilities."""
-_MESH_FIELDS = ("verts_cam", "faces")
+_LEFT_OUT = ("verts_cam", "faces", "features")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,7 @@ def with_mesh(hand: HandResult, model: HandModel) -> HandResult:
 def _encode(value: object, decimals: int = DECIMALS) -> Any:
     """Records → dictionaries without meshes, arrays → lists, numbers that are not finite → None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f.name for f in dataclasses.fields(value) if f.name not in _MESH_FIELDS]
+        fields = [f.name for f in dataclasses.fields(value) if f.name not in _LEFT_OUT]
         return {
             name: _encode(getattr(value, name), DECIMALS_PX if name.endswith("_px") else DECIMALS)
             for name in fields

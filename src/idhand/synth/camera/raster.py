@@ -89,7 +89,7 @@ def _paint(points, faces, kept, cull, face, depth_m, weights):
     """Fill the three pictures. Points are x, y in samples and 1/z, which is linear in these."""
     rows, columns = face.shape
     face[:] = -1
-    depth_m[:] = 0.0  # while painting, 1/z
+    depth_m[:] = np.inf
     weights[:] = 0.0
     for f in kept:
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -109,14 +109,11 @@ def _paint(points, faces, kept, cull, face, depth_m, weights):
             for x in range(left, right + 1):
                 wb = (x - ax) * bu - (y - ay) * bv
                 wc = (y - ay) * cv - (x - ax) * cu
-                if wb < 0.0 or wc < 0.0 or wb + wc > 1.0:
+                if min(wb, wc, 1.0 - wb - wc) < 0.0:
                     continue
-                iz = az + wb * (bz - az) + wc * (cz - az)
-                if iz > depth_m[y, x]:
-                    depth_m[y, x] = iz
+                z = 1.0 / (az + wb * (bz - az) + wc * (cz - az))
+                if z < depth_m[y, x]:
+                    depth_m[y, x] = z
                     face[y, x] = f
-                    weights[y, x, 0] = wb * bz / iz
-                    weights[y, x, 1] = wc * cz / iz
-    for y in range(rows):
-        for x in range(columns):
-            depth_m[y, x] = 1.0 / depth_m[y, x] if face[y, x] >= 0 else np.inf
+                    weights[y, x, 0] = wb * bz * z
+                    weights[y, x, 1] = wc * cz * z

@@ -58,8 +58,8 @@ def wander_over(position, seed, wander):
     """Two clouds that bend every line, and so make it a person's own."""
     for p in range(position.shape[0]):
         x, y, z = position[p]
-        wander[p, 0] = clouds(x, y, z, 160.0, 3, seed)
-        wander[p, 1] = clouds(x, y, z, 210.0, 3, seed + 101)
+        wander[p, 0] = clouds(x, y, z, 160.0, 2, seed)
+        wander[p, 1] = clouds(x, y, z, 210.0, 2, seed + 101)
 
 
 @compiled
@@ -68,13 +68,13 @@ def flesh(position, dorsal, blotches, freckles, shine, seed, layers):
     for p in range(position.shape[0]):
         x, y, z = position[p]
         palmar = step(-dorsal[p], -0.3, 0.4)
-        coarse = clouds(x, y, z, 42.0, 2, seed + 1)
+        coarse = clouds(x, y, z, 42.0, 1, seed + 1)
         middle = clouds(x, y, z, 120.0, 2, seed + 2)
-        fine = clouds(x, y, z, 420.0, 2, seed + 3)
+        fine = clouds(x, y, z, 420.0, 1, seed + 3)
         layers[p, MELANIN] += (0.10 + 0.12 * blotches) * (0.8 * coarse + 0.5 * middle)
         layers[p, MELANIN] += 0.10 * fine * (1.0 - 0.4 * palmar)
-        mottle = 0.6 * clouds(x, y, z, 75.0, 2, seed + 4)
-        mottle += 0.5 * clouds(x, y, z, 240.0, 2, seed + 5)
+        mottle = 0.6 * clouds(x, y, z, 75.0, 1, seed + 4)
+        mottle += 0.6 * clouds(x, y, z, 210.0, 1, seed + 5)
         layers[p, BLOOD] += (0.14 + 0.32 * blotches) * (0.55 + 0.75 * palmar) * mottle
         layers[p, BLOOD] += 0.14 * fine - 0.10 * coarse
         layers[p, SHADE] += 0.03 * fine

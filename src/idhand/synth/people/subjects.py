@@ -13,6 +13,7 @@ from idhand.assets import shape_prior
 
 Split = Literal["train", "val", "test"]
 Sex = Literal["male", "female"]
+Population = Literal["mixture", "men", "women"]
 Wristwear = Literal["none", "watch", "bracelet"]
 Tone = tuple[float, float, float]
 """Linear RGB reflectance."""
@@ -114,11 +115,13 @@ class Subject:
     wristwear_tone: Tone
 
 
-def subject(split: Split, index: int, seed: int = 0) -> Subject:
+def subject(split: Split, index: int, seed: int = 0, population: Population = "mixture") -> Subject:
     """Person number `index` of a split; no two of all splits share their random numbers.
 
+    Of a mixture half are men and half women; those are the same people in sets of one sex, too.
+
     Raises:
-        ValueError: If there is no such split or the index is negative.
+        ValueError: If there is no such split or population, or the index is negative.
     """
     splits = get_args(Split)
     if split not in splits:
@@ -128,22 +131,36 @@ def subject(split: Split, index: int, seed: int = 0) -> Subject:
     rng = np.random.default_rng(
         np.random.SeedSequence(seed, spawn_key=(splits.index(split), index))
     )
-    population: Sex = "male" if rng.random() < 0.5 else "female"
-    betas = _draw_betas(rng, population)
-    skin = _draw_skin(rng, population)
-    wristwear, wristwear_tone = _draw_wristwear(rng, population)
+    sex = _sex(population, rng.random())
+    betas = _draw_betas(rng, sex)
+    skin = _draw_skin(rng, sex)
+    wristwear, wristwear_tone = _draw_wristwear(rng, sex)
     return Subject(
         name=f"{split}-{index:05d}",
         split=split,
         index=index,
-        population=population,
+        population=sex,
         betas=betas,
         skin=skin,
-        ring_fingers=_draw_ring_fingers(rng, population),
+        ring_fingers=_draw_ring_fingers(rng, sex),
         ring_tone=_pick(rng, METALS),
         wristwear=wristwear,
         wristwear_tone=wristwear_tone,
     )
+
+
+def _sex(population: Population, chance: float) -> Sex:
+    """A person's sex from an even chance, drawn whether it is needed or not."""
+    match population:
+        case "mixture":
+            return "male" if chance < 0.5 else "female"
+        case "men":
+            return "male"
+        case "women":
+            return "female"
+        case _:
+            known = ", ".join(get_args(Population))
+            raise ValueError(f"there is no population '{population}'; take one of {known}")
 
 
 @cache

@@ -1,0 +1,159 @@
+"""`idhand evaluate`: predictions against the truth of a data set → one table with intervals."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from idhand.assets import open_hand
+from idhand.cli import EXIT_FINE
+from idhand.cli.common import count, progress, say, writable_folder
+from idhand.data import Shards
+from idhand.evaluation import (
+    METRICS,
+    Column,
+    Report,
+    Table,
+    difference,
+    evaluate,
+    labels,
+    on_same_pictures,
+    paper,
+    standard,
+)
+from idhand.evaluation.tables import Cell
+from idhand.media import replacing
+from idhand.predictions import Predictions
+from idhand.records import Sample
+
+MAIN_METRICS = ("mpjpe_root", "mpvpe_root", "mpvpe_scale", "mpjpe_procrustes", "rest_verts")
+"""That the terminal shows; the files have all."""
+SEED = 0
+"""Of the people drawn for the intervals."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Compare predictions with the truth of a data set.
+
+    Prints a row for each file: mean errors over pictures, in mm, and 95 % intervals over people.
+    Several files are compared on the pictures that they share, and each with the first.
+    """
+
+    predictions: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="PREDICTIONS...", help_behavior_hint="")
+    ]
+    """Files that `idhand predict` or `idhand refine` has written."""
+    data: Annotated[Path, arg(metavar="FOLDER")]
+    """The data set that they are about, shards as `idhand synth` writes them."""
+    out: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Folder for report.json and the whole table: table.md, table.csv, table.tex."""
+    joints: Literal["kinematic", "regressed"] = "kinematic"
+    """kinematic: the points that the hand turns about; regressed: from the vertices, as the paper
+    does, and for methods that predict nothing but a mesh."""
+
+    def __post_init__(self):
+        if not self.predictions:
+            raise ValueError(
+                "no predictions; name the .npz files that `idhand predict` has written"
+            )
+
+
+def main(command: Command) -> int:
+    """Do it, print the table and return the exit code."""
+    shards = Shards(command.data)
+    loaded = [Predictions.load(path) for path in command.predictions]
+    out = None if command.out is None else writable_folder(command.out)
+    protocol = paper() if command.joints == "regressed" else standard()
+    reports = [evaluate(each, _labels(shards, each), open_hand(), protocol) for each in loaded]
+    names = row_names(command.predictions, reports)
+    _tell_counts(names, reports)
+    compared = on_same_pictures(reports) if len(reports) > 1 else tuple(reports)
+    print(results_table(names, compared, MAIN_METRICS).markdown())
+    if out is not None:
+        write_results(names, compared, out)
+        print(f"All metrics are in {out}: table.md, table.csv, table.tex, report.json")
+    return EXIT_FINE
+
+
+def _labels(shards: Shards, predictions: Predictions) -> Iterator[Sample]:
+    """The truth of a set, with a progress bar."""
+    yield from progress(labels(shards), len(shards), predictions.method)
+
+
+def row_names(paths: Sequence[Path], reports: Sequence[Report]) -> list[str]:
+    """Each file's method, with the file's name where one method made several."""
+    methods = [report.header["method"] for report in reports]
+    uses = Counter(methods)
+    return [
+        method if uses[method] == 1 else f"{method} ({path.stem})"
+        for method, path in zip(methods, paths, strict=True)
+    ]
+
+
+def results_table(names: Sequence[str], reports: Sequence[Report], metrics: Sequence[str]) -> Table:
+    """A row for each report, and one for the difference of each to the first."""
+    shown = [name for name in metrics if any(name in report.values for report in reports)]
+    first, protocol = reports[0], reports[0].protocol
+    people = count(len(set(first.subject)), "person", "people")
+    columns = [Column(name="method"), Column(name="missed")]
+    columns += [
+        Column(name=METRICS[name].label, unit=METRICS[name].unit, decimals=METRICS[name].decimals)
+        for name in shown
+    ]
+    rows: list[tuple[Cell, ...]] = [
+        (
+            name,
+            report.num_missed,
+            *(report.interval(m, SEED) if m in report.values else None for m in shown),
+        )
+        for name, report in zip(names, reports, strict=True)
+    ]
+    for name, report in list(zip(names, reports, strict=True))[1:]:
+        both = [m in report.values and m in first.values for m in shown]
+        gaps = [
+            difference(report, first, m, SEED) if has else None
+            for m, has in zip(shown, both, strict=True)
+        ]
+        rows.append((f"{name} − {names[0]}", None, *gaps))
+    title = f"{count(len(first), 'picture')} of {people}, {protocol}; mean [95 % interval]"
+    return Table(title=title, columns=tuple(columns), rows=tuple(rows))
+
+
+def write_results(names: Sequence[str], reports: Sequence[Report], out: Path) -> None:
+    """report.json and the table of all metrics in three forms."""
+    table = results_table(names, reports, tuple(METRICS))
+    document = [
+        {"name": name, **report.summary(SEED)} for name, report in zip(names, reports, strict=True)
+    ]
+    texts = {
+        "report.json": json.dumps(document, indent=1, allow_nan=False) + "\n",
+        "table.md": table.markdown(),
+        "table.csv": table.csv(),
+        "table.tex": table.latex(),
+    }
+    for name, text in texts.items():
+        with replacing(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _tell_counts(names: Sequence[str], reports: Sequence[Report]) -> None:
+    """Sentences on what is not in the table."""
+    for name, report in zip(names, reports, strict=True):
+        told = {
+            "pictures of the data set have no prediction": report.num_unpredicted,
+            "predictions are of pictures that the data set lacks": report.num_unknown,
+            "pictures have no vertices to compare with": report.num_without_mesh,
+            "hands were taken for the other side": report.num_wrong_side,
+        }
+        for what, number in told.items():
+            if number:
+                say(f"{name}: {number:,} {what}")
+    common = set.intersection(*(set(report.sample_id) for report in reports))
+    if any(len(report) > len(common) for report in reports):
+        total = len(set.union(*(set(report.sample_id) for report in reports)))
+        say(f"compared on the {len(common):,} of {total:,} pictures that all files have")

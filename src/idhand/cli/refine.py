@@ -1,0 +1,51 @@
+"""`idhand refine`: predictions → predictions that agree with what is seen in the pictures."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from idhand.cli import EXIT_FINE
+from idhand.cli.predict import looks_at, npz_file, tell_written
+from idhand.data import Shards
+from idhand.experiments.refining import RefineConfig, ShapeUse, Solver, refine
+from idhand.predictions import Predictions
+from idhand.refinement.network import Directions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Move predicted hands so that they agree with the landmarks in their pictures.
+
+    second_order is ours; paper_adam is the optimisation of the ECCV 2022 paper.
+    """
+
+    predictions: Annotated[Positional[Path], arg(metavar="PREDICTIONS.npz")]
+    """What `idhand predict` has written."""
+    data: Annotated[Path, arg(metavar="FOLDER")]
+    """The data set that they are about."""
+    out: Annotated[Path, arg(metavar="FILE.npz")]
+    """The refined predictions to write."""
+    solver: Solver = "second_order"
+    shape: ShapeUse = "given"
+    """given: the predictions' shapes stay. free: they are estimated again for each picture, and are
+    held by what is known of people's hands."""
+    directions: Directions | None = None
+    """Whose bone directions count for the third dimension: the landmark net's, the predictions' or
+    both. By default what is best."""
+    looks: Annotated[Path | None, arg(metavar="FILE.npz")] = None
+    """Where what the hand net sees is kept: read if it is there, else written."""
+
+
+def main(command: Command) -> int:
+    """Do it, say what was refined and return the exit code."""
+    predictions = Predictions.load(command.predictions)
+    config = RefineConfig(solver=command.solver, shape=command.shape)
+    if command.directions is not None:
+        config = replace(config, directions=command.directions)
+    out = npz_file(command.out)
+    refined = refine(predictions, looks_at(Shards(command.data), None, command.looks), None, config)
+    refined.save(out)
+    tell_written(refined, out)
+    return EXIT_FINE

@@ -1,0 +1,85 @@
+"""`idhand reproduce`: the paper's whole experiment on one data set, and what it shows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import arg
+
+from idhand.assets import open_hand
+from idhand.assets.nets import shipped_networks
+from idhand.cli import EXIT_FINE, EXIT_PROBLEMS
+from idhand.cli.common import Report, progress, writable_folder
+from idhand.data import Shards
+from idhand.experiments.nets import Nets
+from idhand.experiments.presets import ReproduceConfig
+from idhand.experiments.reproduce import fitted_honesty, reproduce
+from idhand.experiments.writing import write
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Show what knowing the hand is worth: the paper's tables and ours, in one run.
+
+    Baseline and identity-aware networks with true, calibrated and mean shapes, without and with
+    optimisation; the calibration curve; intervals over people. A second run on the same pictures
+    starts from what the hand net saw in the first.
+    """
+
+    data: Annotated[Path, arg(metavar="FOLDER")]
+    """People that no network was trained on, shards as `idhand synth` writes them."""
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """For summary.md, results.json, tables and curves."""
+    nets: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Folder of baseline, identity, identity_film and confidence .safetensors (the last may be a
+    branch of the baseline); by default the networks of the package."""
+    validation: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Yet other people, to find out how far the networks' covariances can be believed, instead of
+    honesty.json in the folder of --nets."""
+    people: Annotated[int | None, arg(metavar="N")] = None
+    """Only this many of them."""
+    pictures: Annotated[int | None, arg(metavar="N")] = None
+    """Only this many of each."""
+    draws: Annotated[int, arg(metavar="N")] = 20
+    """Random choices of pictures for each point of the calibration curve."""
+    overlap: bool = False
+    """Evaluate the calibration pictures, too, as the paper does."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Of the choice of calibration pictures and of the ruler's errors."""
+
+    @property
+    def config(self) -> ReproduceConfig:
+        """The experiment's."""
+        return ReproduceConfig(
+            people=self.people,
+            pictures=self.pictures,
+            draws=self.draws,
+            overlap=self.overlap,
+            seed=self.seed,
+        )
+
+
+def main(command: Command) -> int:
+    """Do it, print what was seen and return the exit code."""
+    config, data = command.config, Shards(command.data)
+    folder, knows = command.nets or shipped_networks(), command.validation is None
+    nets = Nets.load(folder, open_hand(), with_honesty=knows)
+    out = writable_folder(command.out)
+    if command.validation is not None:
+        nets = fitted_honesty(nets, Shards(command.validation), out, progress=_told)
+    results = reproduce(data, out, nets, config, progress=_told)
+    report = Report()
+    for why in results.left_out.values():
+        report.problem(f"{why}; this person is left out")
+    for statement in write(results, out):
+        answer = {True: "yes", False: "no", None: "cannot be said here"}[statement.holds]
+        print(f"{statement.number}. {statement.title}: {answer}")
+    print(f"\nWritten to {out}; read summary.md first")
+    return EXIT_PROBLEMS if report.problems else EXIT_FINE
+
+
+def _told(items: Iterable[Any], desc: str = "") -> Iterable[Any]:
+    """A progress bar."""
+    total = len(items) if hasattr(items, "__len__") else None  # pyright: ignore
+    return progress(items, total, desc)

@@ -1,0 +1,176 @@
+"""`idhand train`: a network from a data set on disk, with checkpoints to go on from."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from idhand.cli import EXIT_FINE
+from idhand.cli.common import progress, writable_folder
+
+Preset = Literal[
+    "baseline", "identity", "identity_film", "confidence",
+    "paper_baseline", "paper_identity", "paper_confidence", "paper_heatmaps",
+    "official_baseline", "debug",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Train a network.
+
+    baseline, identity, identity_film and confidence are ours: heads on the shipped hand net, whose
+    features are computed once and kept. paper_* follow the paper, with residual networks.
+    confidence and paper_confidence add to a trained network (--start).
+
+    Interrupted or killed, the same command goes on where it was. On several GPUs or machines:
+    torchrun --no-python idhand train ...
+    """
+
+    preset: Positional[Preset]
+    """What to train."""
+    data: Annotated[Path, arg(metavar="FOLDER")]
+    """Data set to learn from, such as `idhand synth` writes."""
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """For the run: log, curves for TensorBoard, checkpoints, PRESET.safetensors."""
+    val: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Data set of other people, to look at errors while training."""
+    start: Annotated[Path | None, arg(metavar="FILE")] = None
+    """A trained network to start from."""
+    imagenet: Annotated[Path | None, arg(metavar="FILE")] = None
+    """ImageNet weights for paper_*, as torchvision offers them (e.g. resnet50-19c8e357.pth)."""
+    cache: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """For the hand net's features; by default in the folder of --data."""
+    steps: Annotated[int | None, arg(metavar="N")] = None
+    """Steps of the whole training, instead of the preset's."""
+    batch: Annotated[int | None, arg(metavar="N")] = None
+    """Examples of one step, over all processes."""
+    views: Annotated[int | None, arg(metavar="N")] = None
+    """Crops of each picture whose features are kept, each jittered in its own way."""
+    lr: Annotated[float | None, arg(metavar="X")] = None
+    """Learning rate."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Another seed: other first weights, another order."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1."""
+    amp: bool = False
+    """Compute in bfloat16 where that is safe."""
+    workers: Annotated[int | None, arg(metavar="N")] = None
+    """Processes that prepare data; by default one for each core."""
+    resume: bool = False
+    """Stop with an error if there is no checkpoint, instead of starting anew."""
+
+    def __post_init__(self):
+        for flag in ("steps", "batch", "views"):
+            number = getattr(self, flag)
+            if number is not None and number < 1:
+                raise ValueError(f"--{flag} must be at least 1, got {number}")
+        for flag in ("seed", "workers"):
+            number = getattr(self, flag)
+            if number is not None and number < 0:
+                raise ValueError(f"--{flag} must not be negative, got {number}")
+
+
+def main(command: Command) -> int:
+    """Do it, print a summary and return the exit code."""
+    from idhand.training.processes import process_group
+
+    with process_group(command.device) as group, _terminate_as_interrupt():
+        run = make_run(command, group)
+        if command.resume and not run.has_checkpoint():
+            raise ValueError(f"{command.out} holds no checkpoint; leave out --resume to start anew")
+        try:
+            trained, path = run()
+        except FloatingPointError as error:
+            raise ValueError(str(error)) from error
+    if group.is_first:
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in trained.metrics.items())
+        print(f"{trained.steps:,} steps{numbers and f', {numbers}'}. Written to {path}")
+    return EXIT_FINE
+
+
+def make_run(command: Command, group: Any) -> Any:
+    """The `Run` that the flags describe, of this process in a `Group`.
+
+    Raises:
+        FileNotFoundError: If there is no data set.
+        ValueError: If it, or a flag, makes no sense.
+    """
+    from idhand.data import Shards
+    from idhand.training import PRESETS, Run
+
+    workers = _num_cores() if command.workers is None else command.workers
+    changes: dict[str, Any] = {"seed": command.seed, "num_workers": workers}
+    if command.steps is not None:
+        changes |= {"steps": command.steps, "epochs": None}
+    for name in ("batch", "lr"):
+        if getattr(command, name) is not None:
+            changes[name] = getattr(command, name)
+    if command.amp:
+        changes["amp"] = "bf16"
+    config = PRESETS[command.preset]().with_loop(**changes)
+    if command.views is not None:
+        if config.views is None:
+            raise ValueError(
+                f"'{command.preset}' learns from pictures; --views is for kept features"
+            )
+        config = replace(config, views=command.views)
+    samples = Shards(command.data)
+    if not len(samples):
+        raise ValueError(f"{command.data} holds no finished shard yet; wait for `idhand synth`")
+    return Run(
+        config=config,
+        samples=samples,
+        folder=writable_folder(command.out),
+        val=None if command.val is None else Shards(command.val),
+        start=command.start,
+        imagenet=command.imagenet,
+        cache=command.cache or command.data / "features",
+        workers=max(workers, 1),
+        group=group,
+        cache_progress=_FeatureBar(),
+    )
+
+
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(kw_only=True)
+class _FeatureBar:
+    """Hears how many features are finished, and shows it while some are missing."""
+
+    bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.bar is None and done < total:
+            self.bar = progress((), total, "features")
+            self.bar.initial = self.bar.n = self.bar.last_print_n = done
+        elif self.bar is not None:
+            self.bar.update(done - self.bar.n)
+            if done == total:
+                self.bar.close()
+                self.bar = None
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that workers are stopped."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,1 @@
+"""Whole experiments on data sets: what the net saw, predictions, refinement, the paper's tables."""

@@ -1,0 +1,310 @@
+"""What the frozen hand net sees in each picture of a set, computed once and kept in a file."""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float16, Int, UInt8
+from torch import Tensor
+
+from idhand.data.manifest import durably_replacing
+from idhand.detection import HandDetector
+from idhand.media.files import existing_file
+from idhand.nets.backbones import HandBackbone
+from idhand.nets.crops import View, crop_of, landmark_roi, view_of
+from idhand.records import Detection, Sample
+from idhand.refinement import ObjectiveConfig, Observations, observations
+
+FORMAT, VERSION = "idhand looks", 1
+BACKBONE_BATCH = 32
+"""Crops whose features are computed together."""
+
+TEXTS = ("sample_id", "subject")
+SHAPES: dict[str, tuple[int, ...]] = {
+    "is_right": (),
+    "found": (),
+    "K": (3, 3),
+    "dist": (5,),
+    "score": (),
+    "landmarks_px": (21, 2),
+    "landmarks_z_px": (21,),
+    "landmarks_world": (21, 3),
+    "landmark_conf": (21,),
+    "R_cam_view": (3, 3),
+}
+"""Field → shape of one picture's; `features` come beside them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """One hand per picture as the landmark net sees it; every network and solver starts here.
+
+    Where `found` is False all that the net says is NaN.
+    """
+
+    header: dict[str, str]
+    """`dataset`, and what else there is to say, such as `data`, a hash of what was looked at."""
+    sample_id: tuple[str, ...]
+    subject: tuple[str, ...]
+    is_right: Bool[np.ndarray, " pictures"]
+    """The side as the data set says it."""
+    found: Bool[np.ndarray, " pictures"]
+    K: Float[np.ndarray, "pictures 3 3"]
+    """Of the real picture, px."""
+    dist: Float[np.ndarray, "pictures 5"]
+    score: Float[np.ndarray, " pictures"]
+    landmarks_px: Float[np.ndarray, "pictures 21 2"]
+    """In the real picture."""
+    landmarks_z_px: Float[np.ndarray, "pictures 21"]
+    landmarks_world: Float[np.ndarray, "pictures 21 3"]
+    landmark_conf: Float[np.ndarray, "pictures 21"]
+    R_cam_view: Float[np.ndarray, "pictures 3 3"]
+    """Of the crop that the features were computed of; to the mirrored camera for left hands."""
+    features: Float16[np.ndarray, "pictures features"] | None
+    """Of the upright crop about the landmarks; None if they were not wanted."""
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    def detection(self, index: int) -> Detection | None:
+        """A picture's hand in the detector's words; None if none was found."""
+        if not self.found[index]:
+            return None
+        points = self.landmarks_px[index]
+        return Detection(
+            is_right=bool(self.is_right[index]),
+            score=float(self.score[index]),
+            bbox_px=np.concatenate((points.min(0), points.max(0))),
+            landmarks_px=points,
+            landmarks_z_px=self.landmarks_z_px[index],
+            landmarks_world=self.landmarks_world[index],
+            confidence=self.landmark_conf[index],
+        )
+
+    def select(self, indices: Sequence[int] | Int[np.ndarray, " chosen"]) -> "Looks":
+        """These pictures, in this order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        texts = {name: tuple(getattr(self, name)[i] for i in chosen) for name in TEXTS}
+        arrays = {name: getattr(self, name)[chosen] for name in SHAPES}
+        features = None if self.features is None else self.features[chosen]
+        return replace(self, features=features, **texts, **arrays)
+
+    def by_subject(self) -> dict[str, "Looks"]:
+        """Each person's pictures, people in the order in which they first appear."""
+        rows: dict[str, list[int]] = {}
+        for index, subject in enumerate(self.subject):
+            rows.setdefault(subject, []).append(index)
+        return {subject: self.select(indices) for subject, indices in rows.items()}
+
+    def of(self, sample_ids: Sequence[str]) -> "Looks":
+        """The looks at these pictures, in this order.
+
+        Raises:
+            ValueError: If there is none at some of them.
+        """
+        places = {name: row for row, name in enumerate(self.sample_id)}
+        return self.select(self.rows_of(sample_ids, places))
+
+    def rows_of(self, sample_ids: Sequence[str], places: Mapping[str, int]) -> list[int]:
+        """Where these pictures are; `places` is each picture's row. Raises as `of`."""
+        missing = [name for name in sample_ids if name not in places]
+        if missing:
+            raise ValueError(
+                f"nobody looked at {len(missing):,} of {len(sample_ids):,} pictures (first: "
+                f"{missing[0]}), so they are of another data set; name the set they come from"
+            )
+        return [places[name] for name in sample_ids]
+
+    def save(self, path: str | Path) -> None:
+        """Write the file; one of that name is replaced in one step. The same rows, the same bytes.
+
+        Raises:
+            ValueError: If the name does not end in .npz.
+        """
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise ValueError(f"{path}: looks are .npz files; give a name that ends in .npz")
+        about = json.dumps({"format": FORMAT, "version": VERSION, "header": self.header})
+        arrays: dict[str, Any] = {"header": np.frombuffer(about.encode(), np.uint8)}
+        arrays |= {name: np.array(getattr(self, name), dtype=str) for name in TEXTS}
+        arrays |= {name: getattr(self, name) for name in SHAPES}
+        if self.features is not None:
+            arrays["features"] = self.features
+        with durably_replacing(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+
+    @staticmethod
+    def load(path: str | Path) -> "Looks":
+        """Read a file.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is something else, damaged, or of another version.
+        """
+        path = existing_file(path)
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                stored = {name: archive[name] for name in archive.files}
+            about = json.loads(stored.pop("header").tobytes())
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"{path} is damaged or no file of looks ({error}); remove it and look again"
+            ) from error
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise ValueError(f"{path} is no file of looks; name one that --looks has written")
+        if about.get("version") != VERSION:
+            raise ValueError(
+                f"{path} has version {about.get('version')}, this idhand reads version {VERSION}; "
+                "remove it and look again"
+            )
+        num = len(stored.get("sample_id", ()))
+        shapes = {name: array.shape for name, array in stored.items()}
+        odd = [name for name, shape in SHAPES.items() if shapes.get(name) != (num, *shape)]
+        if odd or "subject" not in stored or len(stored["subject"]) != num:
+            raise ValueError(
+                f"{path} is damaged: {(odd or ['subject'])[0]} is missing or has another shape; "
+                "remove it and look again"
+            )
+        texts: dict[str, Any] = {name: tuple(stored[name].tolist()) for name in TEXTS}
+        arrays: dict[str, Any] = {name: stored[name] for name in SHAPES}
+        return Looks(header=about["header"], features=stored.get("features"), **texts, **arrays)
+
+
+def look(
+    samples: Iterable[Sample],
+    detector: HandDetector,
+    backbone: HandBackbone | None,
+    *,
+    header: dict[str, str] | None = None,
+    progress: Callable[..., Iterable[Any]] | None = None,
+) -> Looks:
+    """Look at the hand of each picture, in the box that the data set gives; one pass.
+
+    Args:
+        samples: Of any hands; each is decoded once, few are in memory at a time.
+        detector: Its landmark net reads the hand.
+        backbone: Whose features of the crop are wanted; None for none.
+        header: What else to say of the set.
+        progress: Wraps the samples, e.g. `tqdm`.
+
+    Raises:
+        ValueError: If a sample has no camera or no box.
+    """
+    rows: dict[str, list[Any]] = {name: [] for name in (*TEXTS, *SHAPES)}
+    datasets: set[str] = set()
+    crops = _Crops(backbone)
+    for sample in progress(samples) if progress else samples:
+        check_camera(sample)
+        datasets.add(sample.dataset)
+        try:
+            hand = detector.in_box(sample.rgb, sample.bbox_px, is_right=sample.is_right)
+        except ValueError as error:
+            raise ValueError(f"sample {sample.id} of '{sample.dataset}': {error}") from error
+        view = None
+        if hand is not None:
+            roi = landmark_roi(hand.landmarks_px)
+            view = view_of(roi, sample.K, sample.dist, sample.is_right)
+        crops.add(sample.rgb, view)
+        for name, value in _row(sample, hand, view).items():
+            rows[name].append(value)
+    if not rows["found"]:
+        raise ValueError("the data set has no pictures; wait until some are rendered")
+    texts: dict[str, Any] = {name: tuple(rows[name]) for name in TEXTS}
+    arrays: dict[str, Any] = {name: np.stack(rows[name]) for name in SHAPES}
+    told = {"dataset": ", ".join(sorted(datasets)), **(header or {})}
+    return Looks(header=told, features=crops.features(), **texts, **arrays)
+
+
+def blind(samples: Sequence[Sample]) -> Looks:
+    """Looks at pictures that nobody looked at: who and which camera, no hand found."""
+    rows = [_row(sample, None, None) for sample in samples]
+    texts: dict[str, Any] = {name: tuple(row[name] for row in rows) for name in TEXTS}
+    arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in SHAPES}
+    return Looks(header={}, features=None, **texts, **arrays)
+
+
+def evidence(looks: Looks, config: ObjectiveConfig) -> tuple[Observations, Tensor]:
+    """What the looks say of right hands, see `observations`; every hand must have been found."""
+    hands = [looks.detection(i) for i in range(len(looks))]
+    found = [hand for hand in hands if hand is not None]
+    assert len(found) == len(looks)
+    return observations(found, list(looks.K), list(looks.dist), config)
+
+
+def _row(sample: Sample, hand: Detection | None, view: View | None) -> dict[str, Any]:
+    """One picture's values of all fields."""
+    row: dict[str, Any] = {name: np.full(shape, np.nan) for name, shape in SHAPES.items()}
+    row |= {
+        "sample_id": sample.id,
+        "subject": sample.subject,
+        "is_right": np.bool_(sample.is_right),
+        "found": np.bool_(hand is not None),
+        "K": sample.K,
+        "dist": sample.dist,
+    }
+    if hand is not None and view is not None:
+        row |= {
+            "score": np.float64(hand.score),
+            "landmarks_px": hand.landmarks_px,
+            "landmarks_z_px": hand.landmarks_z_px,
+            "landmarks_world": hand.landmarks_world,
+            "landmark_conf": hand.confidence,
+            "R_cam_view": view.R_cam_view,
+        }
+    return row
+
+
+def check_camera(sample: Sample) -> None:
+    """Make sure that the picture's camera is known.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    K = sample.K
+    known = np.isfinite(K).all() and np.isfinite(sample.dist).all()
+    if not known or K[0, 0] <= 0 or K[1, 1] <= 0:
+        raise ValueError(
+            f"sample {sample.id} of '{sample.dataset}' has no camera (K is {K.tolist()}), and "
+            "without one nothing can be placed in 3D; use a data set with intrinsics"
+        )
+
+
+class _Crops:
+    """Crops on their way to features, a batch at a time; NaN for pictures without a hand."""
+
+    def __init__(self, backbone: HandBackbone | None):
+        self._backbone = backbone
+        self._waiting: list[UInt8[np.ndarray, "224 224 3"] | None] = []
+        self._done: list[Float16[np.ndarray, "batch features"]] = []
+
+    def add(self, rgb: UInt8[np.ndarray, "height width 3"], view: View | None) -> None:
+        if self._backbone is None:
+            return
+        self._waiting.append(None if view is None else crop_of(rgb, view))
+        if len(self._waiting) == BACKBONE_BATCH:
+            self._run(self._backbone)
+
+    def features(self) -> Float16[np.ndarray, "pictures features"] | None:
+        """Of all that were added."""
+        if self._backbone is None:
+            return None
+        if self._waiting:
+            self._run(self._backbone)
+        return np.concatenate(self._done)
+
+    def _run(self, backbone: HandBackbone) -> None:
+        rows = np.full((len(self._waiting), backbone.num_features), np.nan, np.float16)
+        seen = [i for i, crop in enumerate(self._waiting) if crop is not None]
+        if seen:
+            stack = np.stack([self._waiting[i] for i in seen])  # pyright: ignore
+            images = torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 255
+            with torch.inference_mode():
+                rows[seen] = backbone(images).half().numpy()
+        self._waiting.clear()
+        self._done.append(rows)

@@ -1,0 +1,73 @@
+"""The trained networks of the experiment, from a folder."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from idhand.fusion import Honesty
+from idhand.hand import HandModel
+from idhand.nets.backbones import HandBackbone
+from idhand.nets.files import load_regressor
+from idhand.nets.regressor import Regressor
+
+NET_FILES = ("baseline", "identity", "identity_film", "confidence")
+HONESTY_FILES = {"identity_film": "honesty.json", "confidence": "honesty_confidence.json"}
+"""How far the covariances of these networks can be believed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nets:
+    """The trained networks of the experiment, all on one backbone."""
+
+    baseline: Regressor
+    identity: Regressor
+    identity_film: Regressor
+    confidence: Regressor
+    honesty: dict[str, Honesty] = field(default_factory=dict)
+    """Network → how far its covariances can be believed; keys as in `HONESTY_FILES`."""
+
+    def __post_init__(self):
+        nets = {name: getattr(self, name) for name in NET_FILES}
+        kinds = {"baseline": "predicted", "identity": "given", "identity_film": "film"}
+        for name, kind in {**kinds, "confidence": "predicted"}.items():
+            if nets[name].config.identity != kind:
+                raise ValueError(
+                    f"{name} is a network with identity='{nets[name].config.identity}', and "
+                    f"'{kind}' is needed; put the right file there"
+                )
+        if nets["confidence"].confidence is None:
+            raise ValueError("the confidence network has no confidence branch; train one with it")
+        backbones = {net.config.backbone for net in nets.values()}
+        if len(backbones) > 1 or not isinstance(self.baseline.backbone, HandBackbone):
+            raise ValueError(
+                f"the networks stand on {', '.join(sorted(backbones))}; all must stand on one and "
+                "the same hand net, whose features are computed once"
+            )
+
+    @staticmethod
+    def load(folder: Path, model: HandModel, *, with_honesty: bool = True) -> "Nets":
+        """Read them from a folder: NAME.safetensors each.
+
+        Without a file of its own, the confidence network is the baseline.
+
+        Args:
+            folder: Where they lie.
+            model: The hand model that they must be of.
+            with_honesty: Read what says how far they can be believed, too, where it is there.
+
+        Raises:
+            FileNotFoundError: If one of the networks is missing.
+            ValueError: If a file cannot be used.
+        """
+        paths = {name: folder / f"{name}.safetensors" for name in NET_FILES}
+        if not paths["confidence"].is_file():  # the baseline may have that branch itself
+            paths["confidence"] = paths["baseline"]
+        missing = sorted({path.name for path in paths.values() if not path.is_file()})
+        if missing:
+            raise FileNotFoundError(
+                f"{folder} has no {', '.join(missing)}; train them with `idhand train`, or name "
+                "another folder"
+            )
+        nets = {name: load_regressor(path, hand_model=model.name) for name, path in paths.items()}
+        files = {name: folder / file for name, file in HONESTY_FILES.items() if with_honesty}
+        honesty = {name: Honesty.load(path) for name, path in files.items() if path.is_file()}
+        return Nets(**nets, honesty=honesty)

@@ -1,0 +1,173 @@
+"""Predictions + what was seen in the pictures → better predictions: our solver, and the paper's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from idhand.assets import open_hand
+from idhand.experiments.looks import Looks, evidence
+from idhand.experiments.rows import (
+    flips,
+    found_rows,
+    population_objective,
+    predictions_of,
+    state_fields,
+)
+from idhand.geometry import sixd_from_rotation
+from idhand.hand import HandModel
+from idhand.predictions import Predictions
+from idhand.refinement import ObjectiveConfig, RefinementConfig
+from idhand.refinement.network import (
+    Directions,
+    network_noise,
+    network_start,
+    solve_near,
+    with_directions,
+)
+from idhand.refinement.official import OfficialConfig, fit_officially
+
+Solver = Literal["second_order", "paper_adam"]
+ShapeUse = Literal["given", "free"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig:
+    """How predictions are refined."""
+
+    solver: Solver = "second_order"
+    """`paper_adam` fits points in the picture and nothing else, by 300 steps of Adam."""
+    shape: ShapeUse = "given"
+    """`given`: the predictions' betas stay. `free`: they start there and are estimated under the
+    population's prior; not with `paper_adam`."""
+    directions: Directions = "network"
+    """Whose bone directions are the evidence of the third dimension."""
+    network_weight: float = 6.0
+    """Of the network's directions against the landmark net's, where both count."""
+    objective: ObjectiveConfig = field(default_factory=network_noise)
+    """Noise of the evidence and strength of the priors; not of `paper_adam`."""
+    max_iterations: int = 25
+    """Of the second-order solver."""
+    official: OfficialConfig = field(default_factory=OfficialConfig)
+    """The schedule of `paper_adam`."""
+    batch: int = 256
+    """Hands at a time."""
+
+    def __post_init__(self):
+        choices = {"solver": Solver, "shape": ShapeUse, "directions": Directions}
+        for name, kind in choices.items():
+            if getattr(self, name) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                raise ValueError(f"{name} must be one of {known}; got '{getattr(self, name)}'")
+        if self.solver == "paper_adam" and self.shape == "free":
+            raise ValueError("paper_adam keeps the shape as it is; use shape='given'")
+        if self.network_weight <= 0 or self.batch < 1:
+            raise ValueError("network_weight must be positive, and batch 1 or more")
+
+
+def refine(
+    predictions: Predictions,
+    looks: Looks,
+    model: HandModel | None = None,
+    config: RefineConfig | None = None,
+) -> Predictions:
+    """Move predicted hands so that they agree with what was seen in their pictures.
+
+    Hands that one of the two lacks count as not found. Hands whose landmarks fit no hand keep their
+    form, and are placed in closed form. The header's method says what was added.
+
+    Args:
+        predictions: With rotations and betas.
+        looks: At the same pictures, and maybe at more.
+        model: With landmark points; `open_hand()` if None.
+        config: How.
+
+    Raises:
+        ValueError: If the predictions belong to another hand model or other pictures, or are
+            meshes alone, or no hand is left.
+    """
+    model, config = model or open_hand(), config or RefineConfig()
+    _check(predictions, model)
+    seen = looks.of(predictions.sample_id)
+    both = replace(seen, found=seen.found & predictions.found, is_right=predictions.is_right)
+    hits = found_rows(both)
+    step = (
+        _second_order(model, config) if config.solver == "second_order" else _paper(model, config)
+    )
+    parts: list[dict[str, np.ndarray]] = []
+    for start in range(0, len(hits), config.batch):
+        rows = hits[start : start + config.batch]
+        parts.append(step(predictions.select(rows), both.select(rows)))
+    fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if config.shape == "given" and predictions.betas_cov is not None:
+        fields["betas_cov"] = predictions.betas_cov[hits]
+    if predictions.confidence is not None:
+        fields["confidence"] = predictions.confidence[hits]
+    refined = predictions_of(both, hits, fields, model, predictions.method)
+    how = "paper's Adam" if config.solver == "paper_adam" else "refined"
+    free = ", free shape" if config.shape == "free" else ""
+    header = {**predictions.header, "method": f"{predictions.method} + {how}{free}"}
+    return replace(refined, header=header)
+
+
+Step = Callable[[Predictions, Looks], dict[str, np.ndarray]]
+"""Refines a batch in which every hand was found."""
+
+
+def _check(predictions: Predictions, model: HandModel) -> None:
+    if predictions.rotations is None or predictions.betas is None:
+        raise ValueError(
+            f"'{predictions.method}' predicts meshes alone, and refining needs a model's poses"
+        )
+    if predictions.model != model.name or predictions.betas.shape[1] != model.num_betas:
+        raise ValueError(
+            f"these predictions were made with hand model '{predictions.model}' "
+            f"({predictions.betas.shape[1]} betas), but '{model.name}' ({model.num_betas}) is in "
+            "use; predict again with it"
+        )
+
+
+def _second_order(model: HandModel, config: RefineConfig) -> Step:
+    """Ours: robust, with priors, from the network's pose."""
+    objective = population_objective(model, config.objective)
+    solver = RefinementConfig(objective=config.objective, max_iterations=config.max_iterations)
+    n = model.num_betas
+
+    def step(predictions: Predictions, looks: Looks) -> dict[str, np.ndarray]:
+        seen, _ = evidence(looks, config.objective)
+        R, betas = _tensor(predictions.rotations), _tensor(predictions.betas)
+        start, directions = network_start(model, R, betas, seen)
+        seen = with_directions(seen, directions, config.directions, config.network_weight)
+        solution = solve_near(objective, seen, start, solver, shape=config.shape == "free")
+        fields = state_fields(solution.state, model, looks.is_right)
+        if config.shape == "free":
+            fields["betas_cov"] = torch.linalg.inv(solution.hessian)[:, -n:, -n:].numpy()
+        return fields
+
+    return step
+
+
+def _paper(model: HandModel, config: RefineConfig) -> Step:
+    """The authors' optimisation."""
+
+    def step(predictions: Predictions, looks: Looks) -> dict[str, np.ndarray]:
+        seen, _ = evidence(looks, config.objective)
+        R, betas = _tensor(predictions.rotations), _tensor(predictions.betas)
+        fit = fit_officially(
+            model.with_shape(betas), sixd_from_rotation(R), seen.points_px, seen.K, config.official
+        )
+        return {
+            "rotations": fit.rotations.numpy(),
+            "betas": betas.numpy(),
+            "wrist_cam": fit.wrist_cam.numpy() * flips(looks.is_right),
+        }
+
+    return step
+
+
+def _tensor(array: np.ndarray | None) -> Tensor:
+    assert array is not None
+    return torch.from_numpy(array.astype(np.float64))

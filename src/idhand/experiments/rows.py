@@ -1,0 +1,174 @@
+"""What the makers of predictions share: whose shape belongs to a picture, results as rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from idhand.experiments.looks import Looks, evidence
+from idhand.hand import HandModel
+from idhand.nets.estimate import Estimate
+from idhand.nets.regressor import Regressor
+from idhand.predictions import Predictions
+from idhand.refinement import Objective, ObjectiveConfig, State
+from idhand.refinement.evidence import FLIP
+from idhand.refinement.points import landmark_points
+from idhand.refinement.start import translation
+
+KnownBetas = Mapping[str, Float[np.ndarray, " betas"]]
+"""Each person's betas, by `subject`."""
+
+
+def found_rows(looks: Looks) -> Int[np.ndarray, " hands"]:
+    """Where hands were found.
+
+    Raises:
+        ValueError: If nowhere.
+    """
+    hits = np.flatnonzero(looks.found)
+    if not len(hits):
+        raise ValueError(
+            f"no hand was found in any of the {len(looks):,} pictures; look at the data set"
+        )
+    return hits
+
+
+def shapes_for(
+    net: Regressor, subjects: Sequence[str], shapes: KnownBetas | None
+) -> tuple[Float[Tensor, "hands betas"] | None, Bool[Tensor, " hands"] | None]:
+    """What to tell a network of each picture's person: betas, and where they count (`film`).
+
+    Raises:
+        ValueError: If the network takes no shapes, or needs one that is not there.
+    """
+    use, num_betas = net.config.identity, net.config.num_betas
+    if shapes is None:
+        return None, None
+    match use:
+        case "predicted":
+            raise ValueError(
+                "this network predicts every shape itself and takes none; leave the shapes out, "
+                "or name an identity-aware network"
+            )
+        case "given":
+            return torch.from_numpy(all_shapes(subjects, shapes, num_betas)).float(), None
+        case "film":
+            mean = np.zeros(num_betas)
+            betas = _stacked([shapes.get(subject, mean) for subject in subjects], num_betas)
+            known = torch.tensor([subject in shapes for subject in subjects])
+            return torch.from_numpy(betas).float(), known
+
+
+def all_shapes(
+    subjects: Sequence[str], shapes: KnownBetas, num_betas: int
+) -> Float[np.ndarray, "hands betas"]:
+    """Each picture's betas.
+
+    Raises:
+        ValueError: If a person has none, or some are of another hand model.
+    """
+    missing = sorted(set(subjects) - set(shapes))
+    if missing:
+        raise ValueError(
+            f"{len(missing):,} of {len(set(subjects)):,} persons have no shape (first: "
+            f"{missing[0]}); give everybody's, or leave their pictures out"
+        )
+    return _stacked([shapes[subject] for subject in subjects], num_betas)
+
+
+def _stacked(
+    rows: Sequence[Float[np.ndarray, " _"]], num_betas: int
+) -> Float[np.ndarray, "hands betas"]:
+    odd = [row for row in rows if row.shape != (num_betas,)]
+    if odd:
+        raise ValueError(
+            f"shapes of this hand model have {num_betas} betas, one of {len(odd[0])} was given; "
+            "calibrate with the same model"
+        )
+    return np.stack(rows).astype(np.float64)
+
+
+def estimate_fields(
+    estimates: Sequence[Estimate], R_cam_view: Float[np.ndarray, "hands 3 3"], *, with_cov: bool
+) -> dict[str, np.ndarray]:
+    """A network's words as fields of `Predictions`, the wrists turned from the views to cameras."""
+    fields: dict[str, np.ndarray] = {}
+    for name in ("rotations", "betas", "betas_cov", "confidence"):
+        values = [getattr(estimate, name) for estimate in estimates]
+        if values[0] is not None and (with_cov or name != "betas_cov"):
+            fields[name] = torch.cat(values).double().numpy()
+    fields["rotations"][:, 0] = R_cam_view @ fields["rotations"][:, 0]
+    return fields
+
+
+def state_fields(
+    state: State, model: HandModel, is_right: Bool[np.ndarray, " hands"]
+) -> dict[str, np.ndarray]:
+    """A solver's state as fields of `Predictions`."""
+    assert model.pose_space is not None
+    rotations = torch.cat((state.R[:, None], model.pose_space.rotations(state.angles)), 1)
+    return {
+        "rotations": rotations.numpy(),
+        "betas": state.betas.numpy().copy(),
+        "wrist_cam": state.wrist.numpy() * flips(is_right),
+    }
+
+
+def flips(is_right: Bool[np.ndarray, " hands"]) -> Float[np.ndarray, "hands 3"]:
+    """What takes points of mirrored right hands to those of the real hands, and back."""
+    return np.where(is_right[:, None], 1.0, FLIP)
+
+
+def wrists(
+    looks: Looks,
+    rotations: Float[np.ndarray, "hands 16 3 3"],
+    betas: Float[np.ndarray, "hands betas"],
+    model: HandModel,
+) -> Float[np.ndarray, "hands 3"]:
+    """Where hands of known form are: their landmark points lie on those seen; closed form."""
+    seen, _ = evidence(looks, ObjectiveConfig())
+    R, shape = torch.from_numpy(rotations), torch.from_numpy(betas)
+    about_wrist = landmark_points(model.with_shape(shape), R, torch.zeros_like(R[:, 0, 0]))
+    return translation(about_wrist, seen).numpy() * flips(looks.is_right)
+
+
+def population_objective(model: HandModel, config: ObjectiveConfig) -> Objective:
+    """The objective under the population's prior: betas are in its standard deviations."""
+    dtype = model.template.dtype
+    return Objective(
+        model=model,
+        config=config,
+        shape_mean=torch.zeros(model.num_betas, dtype=dtype),
+        shape_precision=torch.eye(model.num_betas, dtype=dtype),
+    )
+
+
+def predictions_of(
+    looks: Looks,
+    hits: Int[np.ndarray, " hands"],
+    fields: Mapping[str, np.ndarray],
+    model: HandModel,
+    method: str,
+) -> Predictions:
+    """A row for each picture; what was not computed is NaN and not found."""
+    rows: dict[str, Any] = {}
+    if looks.found.any():
+        rows = {"points_px": looks.landmarks_px, "points_conf": looks.landmark_conf}
+    for name, values in fields.items():
+        rows[name] = np.full((len(looks), *values.shape[1:]), np.nan)
+        rows[name][hits] = values
+    found = np.zeros(len(looks), bool)
+    found[hits] = True
+    kept = {name: looks.header[name] for name in ("dataset", "data") if name in looks.header}
+    return Predictions(
+        header={"model": model.name, "method": method, **kept},
+        sample_id=looks.sample_id,
+        subject=looks.subject,
+        is_right=looks.is_right,
+        found=found,
+        K=looks.K,
+        **rows,
+    )

@@ -1,0 +1,280 @@
+"""Where each person's shape comes from, and how far each source is from the truth."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from idhand.calibration import Anchor, CalibrationConfig, ShapePrior, calibrate_shape
+from idhand.evaluation.hands import keypoint_regressor
+from idhand.evaluation.metrics import MM_PER_M, bone_errors_mm
+from idhand.evaluation.shapes import HAND_LENGTH, measure_errors_mm
+from idhand.experiments.looks import Looks, evidence
+from idhand.fusion import FusionConfig, Honesty, Prior, fit_honesty, fuse, with_hand_length
+from idhand.hand import HandModel
+from idhand.predictions import Predictions
+from idhand.records import Sample
+
+BATCH = 256
+"""PersonShapes whose meshes are in memory at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonShape:
+    """One person's shape as a source says it."""
+
+    betas: Float[np.ndarray, " betas"]
+    covariance: Float[np.ndarray, "betas betas"] | None = None
+    """None of a source that states none."""
+    weights: Float[np.ndarray, " photos"] | None = None
+    """Of the pictures that it was fused from."""
+
+
+PersonShapes = Mapping[str, PersonShape]
+"""By `subject`."""
+Rows = Mapping[str, Sequence[int]]
+"""Subject → rows of a set's pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Which pictures of each person serve for what, as rows."""
+
+    calibration: dict[str, list[int]]
+    """With a hand found in each; of people who have any."""
+    evaluated: list[int]
+    """Of the same people, hands that were missed included."""
+    left_out: dict[str, str]
+    """People without pictures for either use → why, a sentence without its end."""
+
+
+def split_pictures(looks: Looks, *, seed: int, overlap: bool) -> Split:
+    """Part each person's pictures at random: one half to calibrate from, the other to evaluate.
+
+    Args:
+        looks: Of the whole set.
+        seed: Of the parting; a person's does not depend on who else is in the set.
+        overlap: Evaluate on all pictures, as the paper does.
+    """
+    calibration: dict[str, list[int]] = {}
+    evaluated: list[int] = []
+    left_out: dict[str, str] = {}
+    for subject, rows in rows_by_subject(looks.subject).items():
+        order = np.random.default_rng([seed, *subject.encode()]).permutation(rows).tolist()
+        half = max(1, len(order) // 2)
+        usable = sorted(row for row in order[:half] if looks.found[row])
+        others = rows if overlap else sorted(order[half:])
+        if not others:
+            left_out[subject] = f"{subject} has only {len(rows)} picture"
+        elif not usable:
+            left_out[subject] = f"no hand was found in the {half} calibration pictures of {subject}"
+        else:
+            calibration[subject] = usable
+            evaluated += others
+    return Split(calibration=calibration, evaluated=sorted(evaluated), left_out=left_out)
+
+
+def rows_by_subject(subjects: Iterable[str]) -> dict[str, list[int]]:
+    """Each person's rows, people in the order in which they first appear."""
+    rows: dict[str, list[int]] = {}
+    for row, subject in enumerate(subjects):
+        rows.setdefault(subject, []).append(row)
+    return rows
+
+
+def true_shapes(samples: Iterable[Sample], model: HandModel) -> dict[str, PersonShape]:
+    """Of people whose shape is known in this hand model."""
+    return {
+        sample.subject: PersonShape(betas=sample.betas.astype(np.float64))
+        for sample in samples
+        if sample.model == model.name and sample.betas is not None
+    }
+
+
+def fused_shapes(
+    predictions: Predictions, rows: Rows, prior: Prior, config: FusionConfig
+) -> dict[str, PersonShape]:
+    """Each person's shape from what a network says of these pictures; a hand is found in each."""
+    assert predictions.betas is not None
+    covs, confidence = predictions.betas_cov, predictions.confidence
+    shapes: dict[str, PersonShape] = {}
+    for subject, own in rows.items():
+        fused = fuse(
+            _tensor(predictions.betas[own]),
+            None if covs is None else _tensor(covs[own]),
+            None if confidence is None else _tensor(confidence[own]),
+            prior,
+            config,
+        )
+        shapes[subject] = PersonShape(
+            betas=fused.betas.numpy(),
+            covariance=fused.covariance.numpy(),
+            weights=fused.weights.numpy(),
+        )
+    return shapes
+
+
+def landmark_shapes(
+    looks: Looks,
+    rows: Rows,
+    model: HandModel,
+    prior: ShapePrior,
+    *,
+    anchors: Mapping[str, Anchor] | None = None,
+    progress: Callable[..., Iterable[Any]] | None = None,
+) -> dict[str, PersonShape]:
+    """Each person's shape from the landmarks of these pictures, as `idhand calibrate` does."""
+    config = CalibrationConfig()
+    shapes: dict[str, PersonShape] = {}
+    for subject in progress(rows) if progress else rows:
+        seen, world = evidence(looks.select(rows[subject]), config.objective)
+        anchor = None if anchors is None else anchors.get(subject)
+        found = calibrate_shape(model, seen, world, prior, anchor, config)
+        shapes[subject] = PersonShape(
+            betas=found.betas.numpy(),
+            covariance=found.covariance.numpy(),
+            weights=found.weights.numpy(),
+        )
+    return shapes
+
+
+def rulers_m(
+    truth: PersonShapes, model: HandModel, *, sigma_m: float, seed: int
+) -> dict[str, float]:
+    """What a ruler would say of each person's hand length: the truth and an error."""
+    assert model.measures is not None
+    at = model.measures.names.index(HAND_LENGTH)
+    lengths = {
+        subject: float(model.measures.lengths(_tensor(shape.betas))[at])
+        for subject, shape in truth.items()
+    }
+    return {
+        subject: length
+        + sigma_m * float(np.random.default_rng([seed, *subject.encode()]).standard_normal())
+        for subject, length in lengths.items()
+    }
+
+
+def with_lengths(
+    shapes: PersonShapes, lengths_m: Mapping[str, float], model: HandModel, *, sigma_m: float
+) -> dict[str, PersonShape]:
+    """The shapes of people whose hand length is known, with that length."""
+    known = {subject: shape for subject, shape in shapes.items() if subject in lengths_m}
+    if not known:
+        return {}
+    betas, covariance = with_hand_length(
+        _tensor(np.stack([shape.betas for shape in known.values()])),
+        _tensor(np.stack([_stated(shape) for shape in known.values()])),
+        model,
+        _tensor(np.array([lengths_m[subject] for subject in known])),
+        sigma_m=sigma_m,
+    )
+    return {
+        subject: PersonShape(betas=b, covariance=c)
+        for subject, b, c in zip(known, betas.numpy(), covariance.numpy(), strict=True)
+    }
+
+
+def network_honesty(
+    predictions: Predictions, truth: PersonShapes, prior: Prior, model: HandModel, *, seed: int = 0
+) -> Honesty:
+    """How far a network's covariances can be believed, from people it was not trained on.
+
+    Raises:
+        ValueError: If it states none, or too few people have known shapes.
+    """
+    betas, covs = predictions.betas, predictions.betas_cov
+    if betas is None or covs is None:
+        raise ValueError(
+            f"'{predictions.method}' states no covariance of its shapes, so there is nothing to "
+            "correct; use a network with shape_cov"
+        )
+    found = {
+        subject: [row for row in rows if predictions.found[row]]
+        for subject, rows in rows_by_subject(predictions.subject).items()
+        if subject in truth
+    }
+    people = [(_tensor(betas[rows]), _tensor(covs[rows])) for rows in found.values() if rows]
+    known = [truth[subject].betas for subject, rows in found.items() if rows]
+    goal = _tensor(np.stack(known)) if known else torch.zeros(0, model.num_betas).double()
+    return fit_honesty(people, goal, prior, model, seed=seed)
+
+
+def shape_errors_mm(
+    model: HandModel, betas: Float[Tensor, "shapes betas"], truth: Float[Tensor, "shapes betas"]
+) -> dict[str, Float[np.ndarray, " shapes"]]:
+    """How far shapes are off at rest; meshes are linear in the shape, so many take little time.
+
+    `rest_verts` wrist on wrist, `rest_verts_scaled` after the best size and position, `bones` the
+    mean error of the 20 bone lengths, `hand_length` with its sign taken away.
+    """
+    to_keypoints = keypoint_regressor(model)
+    keypoints = torch.einsum("jv,vad->jad", to_keypoints, _linear(model))
+    mesh = _linear(model) - keypoints[0]
+    centred = (mesh - mesh.mean(0)).flatten(0, 1)
+    gram = centred.T @ centred
+    parts: list[dict[str, Float[Tensor, " shapes"]]] = []
+    for ours, theirs in zip(
+        _with_one(betas).split(BATCH), _with_one(truth).split(BATCH), strict=True
+    ):
+        scale = ((ours @ gram) * theirs).sum(1) / ((ours @ gram) * ours).sum(1)
+        bones = [torch.einsum("jad,nd->nja", keypoints, shape) for shape in (ours, theirs)]
+        parts.append(
+            {
+                "rest_verts": _mean_length_mm(mesh.flatten(0, 1), ours - theirs),
+                "rest_verts_scaled": _mean_length_mm(centred, scale[:, None] * ours - theirs),
+                "bones": bone_errors_mm(*bones),
+            }
+        )
+    errors = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+    if model.measures is not None:
+        at = model.measures.names.index(HAND_LENGTH)
+        off = measure_errors_mm(model, betas, truth)[:, at]
+        errors["hand_length"] = off.abs().numpy()
+    return errors
+
+
+def measure_spreads_mm(
+    model: HandModel,
+    betas: Float[Tensor, "shapes betas"],
+    covariance: Float[Tensor, "shapes betas betas"],
+) -> Float[Tensor, "shapes measures"]:
+    """Standard deviation of each measure, as `evaluation.measure_sigmas_mm`, for many shapes."""
+    measures = model.measures
+    assert measures is not None
+    points = measures.points + torch.einsum("pak,nk->npa", measures.shape_basis, betas)
+    first, second = measures.segments.unbind(1)
+    along = torch.nn.functional.normalize(points[:, first] - points[:, second], dim=-1)
+    basis = measures.shape_basis[first] - measures.shape_basis[second]
+    D = measures.coefficients @ torch.einsum("nsa,sak->nsk", along, basis)
+    return MM_PER_M * ((D @ covariance) * D).sum(-1).clamp_min(0).sqrt()
+
+
+def _linear(model: HandModel) -> Float[Tensor, "verts 3 numbers"]:
+    """Vertices at rest from the betas with a one after them."""
+    return torch.cat((model.shape_basis, model.template[..., None]), -1)
+
+
+def _with_one(betas: Float[Tensor, "shapes betas"]) -> Float[Tensor, "shapes numbers"]:
+    return torch.cat((betas, torch.ones_like(betas[:, :1])), 1)
+
+
+def _mean_length_mm(
+    basis: Float[Tensor, "coordinates numbers"], numbers: Float[Tensor, "shapes numbers"]
+) -> Float[Tensor, " shapes"]:
+    """Mean length of the vectors that these numbers make of the basis."""
+    vectors = (numbers @ basis.T).unflatten(1, (-1, 3))
+    return MM_PER_M * vectors.square().sum(-1).sqrt().mean(1)
+
+
+def _stated(shape: PersonShape) -> Float[np.ndarray, "betas betas"]:
+    assert shape.covariance is not None, "a length can only correct a shape with a covariance"
+    return shape.covariance
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))

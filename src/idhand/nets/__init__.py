@@ -1,0 +1,1 @@
+"""Networks that learn: one crop of a right hand → rotations, shape, how sure."""

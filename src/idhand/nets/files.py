@@ -1,0 +1,133 @@
+"""Networks as files: safetensors whose header says what the network is and how it came to be."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from idhand.data.manifest import durably_replacing
+from idhand.media.files import existing_file
+from idhand.nets.regressor import Regressor, RegressorConfig
+
+FORMAT, VERSION = "idhand regressor", 1
+
+
+def save_net(
+    regressor: Regressor,
+    path: Path,
+    meta: Mapping[str, Any],
+    *,
+    dtype: Literal["float32", "float16"] = "float32",
+) -> None:
+    """Write a network; the same network and notes give the same bytes.
+
+    The shipped hand net's weights are not stored again: its heads are.
+
+    Args:
+        regressor: On any device.
+        path: Usually ends in `.safetensors`.
+        meta: Notes for people (data, recipe, seed, commit), in JSON's types.
+        dtype: Of the stored numbers; float16 halves the file.
+    """
+    kind = torch.float16 if dtype == "float16" else torch.float32
+    state = {
+        name: value.detach().to("cpu", kind if value.is_floating_point() else None).contiguous()
+        for name, value in regressor.state_dict().items()
+    }
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": asdict(regressor.config),
+        "meta": dict(meta),
+    }
+    # One metadata entry: the order of several would differ from run to run.
+    with durably_replacing(path) as temporary:
+        save_file(state, temporary, metadata={"idhand": json.dumps(header, sort_keys=True)})
+        temporary.chmod(0o644)  # safetensors' own files are the owner's alone
+
+
+def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
+    """Read a network, in evaluation mode, float32, on the CPU.
+
+    Args:
+        path: What `save_net` wrote.
+        hand_model: Name of the model that its betas must belong to; None takes any.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or something else, or of another version or hand model.
+    """
+    config = saved_config(path)
+    if hand_model is not None and config.hand_model != hand_model:
+        raise ValueError(
+            f"{path} was trained for the hand model '{config.hand_model}', here is '{hand_model}'; "
+            "betas of one model mean nothing to another: name a network trained for this one"
+        )
+    with _opened(path) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    # The file fills every number, so the fresh ones may not disturb the caller's random state.
+    with torch.random.fork_rng(devices=()):
+        regressor = config.build()
+    wanted = {name: value.shape for name, value in regressor.state_dict().items()}
+    found = {name: value.shape for name, value in state.items()}
+    if wanted != found:
+        odd = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
+        raise ValueError(
+            f"{path} holds another architecture than its header says: {len(odd)} tensors differ in "
+            f"name or shape, the first is {odd[0]}; save it again with this version of idhand"
+        )
+    regressor.load_state_dict(state)
+    return regressor.eval()
+
+
+def saved_config(path: Path) -> RegressorConfig:
+    """What the network in a file is made of; errors as in `load_regressor`."""
+    values = dict(_header(path)["config"])
+    for name in ("hidden", "shape_hidden", "confidence_hidden"):
+        if isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
+    try:
+        return RegressorConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} describes a network that this idhand cannot build ({error}); "
+            "it comes from another version: update idhand or train anew"
+        ) from error
+
+
+def saved_meta(path: Path) -> dict[str, Any]:
+    """The notes that were saved with a network; errors as in `load_regressor`."""
+    return dict(_header(path)["meta"])
+
+
+def _opened(path: Path) -> Any:
+    existing_file(path)
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is no safetensors file or only a part of one ({error}); copy it again or save "
+            "the network anew"
+        ) from error
+
+
+def _header(path: Path) -> dict[str, Any]:
+    with _opened(path) as file:
+        notes = file.metadata() or {}
+    try:
+        header = json.loads(notes.get("idhand", "null"))
+    except ValueError as error:
+        raise ValueError(f"{path} has a damaged header ({error}); copy it again") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError(f"{path} holds no network of idhand's; name a file that training has made")
+    if header.get("version") != VERSION:
+        raise ValueError(
+            f"{path} has version {header.get('version')}, this idhand reads version {VERSION}; "
+            "update idhand or train anew"
+        )
+    return header

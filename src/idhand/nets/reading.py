@@ -1,0 +1,96 @@
+"""Detections → a network's features and poses: what a pipeline needs of a trained network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from idhand.detection.roi import Roi, crop
+from idhand.geometry import rotation_from_6d
+from idhand.nets.backbones import HandBackbone
+from idhand.nets.crops import landmark_roi, view_of
+from idhand.nets.estimate import Estimate
+from idhand.nets.files import load_regressor
+from idhand.nets.regressor import Regressor
+from idhand.records import Detection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A network on a frozen hand net, reading hands that were detected."""
+
+    net: Regressor
+    """In evaluation mode."""
+
+    @staticmethod
+    def load(path: Path, hand_model: str) -> "Reader":
+        """Read a network from a file.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is no network for this hand model on a frozen hand net.
+        """
+        net = load_regressor(path, hand_model=hand_model)
+        if not net.is_frozen or net.config.identity == "given":
+            raise ValueError(
+                f"{path} is a network on {net.config.backbone} with identity "
+                f"'{net.config.identity}'; the pipeline needs one on a hand net that also serves "
+                "unknown people, such as the presets baseline and identity_film train"
+            )
+        return Reader(net=net)
+
+    def with_features(
+        self, rgb: UInt8[np.ndarray, "height width 3"], detections: Sequence[Detection]
+    ) -> list[Detection]:
+        """The detections with what the backbone sees in their upright crops."""
+        if not detections:
+            return []
+        crops = [crop(rgb, _upright(d)) for d in detections]
+        backbone = self.net.backbone
+        assert isinstance(backbone, HandBackbone)
+        with torch.inference_mode():
+            images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
+            features = backbone(images).numpy()
+        return [replace(d, features=f) for d, f in zip(detections, features, strict=True)]
+
+    def read(
+        self,
+        detections: Sequence[Detection],
+        Ks: Sequence[Float[np.ndarray, "3 3"]],
+        dists: Sequence[Float[np.ndarray, " 5"] | None],
+        betas: Float[Tensor, "hands betas"] | None,
+    ) -> Estimate:
+        """Poses and shapes, float64; the wrists relative to the (mirrored) cameras.
+
+        Args:
+            detections: With features.
+            Ks: Intrinsics of each hand's image, px.
+            dists: Lens distortion of each image, or None.
+            betas: The persons' shapes, if they are known.
+        """
+        features = [d.features for d in detections]
+        views = [
+            view_of(landmark_roi(d.landmarks_px), K, dist, d.is_right).R_cam_view
+            for d, K, dist in zip(detections, Ks, dists, strict=True)
+        ]
+        with torch.inference_mode():
+            inputs = torch.from_numpy(np.stack(features)).float()  # pyright: ignore
+            known = None if betas is None or self.net.film is None else betas.float()
+            estimate = self.net.from_features(inputs, known)
+        rotations = rotation_from_6d(estimate.sixd.double())  # orthonormal to double precision
+        wrists = torch.from_numpy(np.stack(views)) @ rotations[:, 0]
+        return replace(
+            estimate,
+            rotations=torch.cat((wrists[:, None], rotations[:, 1:]), 1),
+            betas=estimate.betas.double(),
+            betas_cov=None if estimate.betas_cov is None else estimate.betas_cov.double(),
+        )
+
+
+def _upright(detection: Detection) -> Roi:
+    """The square that is looked at, in which every hand is a right one."""
+    return replace(landmark_roi(detection.landmarks_px), is_mirrored=not detection.is_right)

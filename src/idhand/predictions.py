@@ -1,0 +1,304 @@
+"""What a method says of each picture of a data set, on disk: one NAME.npz, nothing pickled."""
+
+import json
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+FORMAT, VERSION = "idhand predictions", 1
+ROTATION_TOLERANCE = 1e-2
+"""How far R Rᵀ may be from the identity: float16 stays below it, what is no rotation does not."""
+
+TEXTS = ("sample_id", "subject")
+ALWAYS = (*TEXTS, "is_right", "found", "K")
+"""What every file has."""
+ARRAYS: Mapping[str, tuple[int, ...]] = {
+    "is_right": (),
+    "found": (),
+    "K": (3, 3),
+    "rotations": (16, 3, 3),
+    "betas": (-1,),
+    "betas_cov": (-1, -1),
+    "wrist_cam": (3,),
+    "verts_cam": (-1, 3),
+    "confidence": (),
+    "points_px": (21, 2),
+    "points_conf": (21,),
+}
+"""Field → shape of one picture's; −1 is any length."""
+KINDS = {"is_right": "b", "found": "b"}
+"""NumPy's kind of number where it is not floating point."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """One hand per picture as a method sees it; a picture without a hand found stays as a row.
+
+    Left hands as everywhere: `rotations` and `betas` are those of the mirrored right hand,
+    everything in the picture or the camera is the real hand's. Where `found` is False the
+    method's numbers mean nothing and may be NaN; everywhere else they are finite.
+    """
+
+    header: dict[str, str]
+    """What made them: `model` (name of the hand model) and `method` at least; also `commit`,
+    `dataset` and what else there is to say."""
+    sample_id: tuple[str, ...]
+    """`Sample.id` of each picture; no two alike."""
+    subject: tuple[str, ...]
+    is_right: Bool[np.ndarray, " pictures"]
+    """The side that the method took the hand for."""
+    found: Bool[np.ndarray, " pictures"]
+    """Whether the method found a hand at all."""
+    K: Float[np.ndarray, "pictures 3 3"]
+    """Intrinsics that the method assumed, px."""
+    rotations: Float[np.ndarray, "pictures 16 3 3"] | None = None
+    """Each joint relative to its parent, the wrist's to the camera. None: `verts_cam` are given."""
+    betas: Float[np.ndarray, "pictures betas"] | None = None
+    betas_cov: Float[np.ndarray, "pictures betas betas"] | None = None
+    wrist_cam: Float[np.ndarray, "pictures 3"] | None = None
+    """Metres. None: the method does not say where the hand is, only its orientation and form."""
+    verts_cam: Float[np.ndarray, "pictures verts 3"] | None = None
+    """Of a method that predicts nothing but a mesh, metres. Without `wrist_cam` in the model's
+    frame with the camera's axes: translation removed and nothing else."""
+    confidence: Float[np.ndarray, " pictures"] | None = None
+    """Larger is better, unbounded."""
+    points_px: Float[np.ndarray, "pictures 21 2"] | None = None
+    """Keypoints seen in the picture."""
+    points_conf: Float[np.ndarray, "pictures 21"] | None = None
+
+    def __post_init__(self):
+        _check_header(self.header)
+        _check_rows(_texts(self), _arrays(self))
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    @property
+    def model(self) -> str:
+        """Name of the hand model."""
+        return self.header["model"]
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.header["method"]
+
+    def select(self, indices: Sequence[int] | Int[np.ndarray, " chosen"]) -> "Predictions":
+        """These pictures, in this order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        texts = {
+            name: tuple(value[index] for index in chosen) for name, value in _texts(self).items()
+        }
+        arrays = {name: value[chosen] for name, value in _arrays(self).items()}
+        return replace(self, **texts, **arrays)
+
+    def by_subject(self) -> dict[str, "Predictions"]:
+        """Each person's pictures, people in the order in which they first appear."""
+        rows: dict[str, list[int]] = {}
+        for index, subject in enumerate(self.subject):
+            rows.setdefault(subject, []).append(index)
+        return {subject: self.select(indices) for subject, indices in rows.items()}
+
+    def save(self, path: str | Path) -> None:
+        """Write the file; one of that name is replaced in one step. The same rows, the same bytes.
+
+        Raises:
+            ValueError: If the name does not end in .npz.
+        """
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise ValueError(f"{path}: predictions are .npz files; give a name that ends in .npz")
+        about = {"format": FORMAT, "version": VERSION, "header": self.header}
+        text = json.dumps(about, sort_keys=True, ensure_ascii=True)
+        texts: dict[str, Any] = {name: np.array(v, dtype=str) for name, v in _texts(self).items()}
+        temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part.npz")
+        try:
+            with temporary.open("wb") as stream:
+                about_bytes = np.frombuffer(text.encode(), np.uint8)
+                np.savez_compressed(stream, header=about_bytes, **{**texts, **_arrays(self)})
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @staticmethod
+    def load(path: str | Path) -> "Predictions":
+        """Read a file.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is no predictions file, damaged, or of another version.
+        """
+        path = Path(path)
+        stored = _read(path)
+        try:
+            about = json.loads(stored.pop("header").tobytes())
+        except (KeyError, ValueError):
+            about = None
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise ValueError(f"{path} is no predictions file of idhand; name another file")
+        if about.get("version") != VERSION:
+            raise ValueError(
+                f"{path} has version {about.get('version')}, this idhand reads version {VERSION}; "
+                "update idhand or predict again"
+            )
+        missing = [name for name in ALWAYS if name not in stored]
+        if missing:
+            raise ValueError(f"{path} cannot be used: it has no {missing[0]}; predict again")
+        odd = [name for name in TEXTS if stored[name].dtype.kind != "U"]
+        if odd:
+            raise ValueError(f"{path} cannot be used: {odd[0]} is no list of text; predict again")
+        values = {name: array for name, array in stored.items() if name in ARRAYS}
+        texts: dict[str, Any] = {name: tuple(stored[name].tolist()) for name in TEXTS}
+        try:
+            _check_header(about.get("header"))
+            _check_rows(texts, values)
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be used: {error}") from error
+        return Predictions(header=about["header"], **{**texts, **values})
+
+
+def concatenate(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of different pictures by one method, one after another.
+
+    Raises:
+        ValueError: If there are none, or they differ in header or fields, or share a picture.
+    """
+    if not parts:
+        raise ValueError("there are no predictions to put together; give at least one part")
+    first = parts[0]
+    for part in parts[1:]:
+        if part.header != first.header:
+            raise ValueError(f"headers differ: {part.header} and {first.header}; keep them apart")
+        if _arrays(part).keys() != _arrays(first).keys():
+            odd = sorted(_arrays(part).keys() ^ _arrays(first).keys())
+            raise ValueError(f"only some parts have {', '.join(odd)}; predict all in one way")
+    texts = {name: tuple(chain(*(_texts(part)[name] for part in parts))) for name in TEXTS}
+    arrays = {
+        name: np.concatenate([_arrays(part)[name] for part in parts]) for name in _arrays(first)
+    }
+    return replace(first, **texts, **arrays)
+
+
+def _texts(predictions: Predictions) -> dict[str, tuple[str, ...]]:
+    return {name: getattr(predictions, name) for name in TEXTS}
+
+
+def _arrays(predictions: Predictions) -> dict[str, np.ndarray]:
+    """The arrays that are not None."""
+    names = (field.name for field in fields(predictions) if field.name in ARRAYS)
+    values = {name: getattr(predictions, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _check_header(header: Any) -> None:
+    """A flat table of text with the two names that everything else needs."""
+    flat = isinstance(header, dict) and all(isinstance(v, str) for v in chain(*header.items()))
+    missing = [name for name in ("model", "method") if not flat or name not in header]
+    if missing:
+        raise ValueError(
+            f"the header {header!r} is not a table of text with {' and '.join(missing)}; "
+            "say which hand model and which method made the predictions"
+        )
+
+
+def _check_rows(texts: Mapping[str, tuple[str, ...]], arrays: Mapping[str, np.ndarray]) -> None:
+    """See that fields from outside are rows of one set of pictures.
+
+    Raises:
+        ValueError: If they do not fit together, or hold numbers that cannot be.
+    """
+    names = texts["sample_id"]
+    if len(set(names)) != len(names):
+        raise ValueError("some sample_id occurs twice; give one row for each picture")
+    for name, value in {**texts, **arrays}.items():
+        if len(value) != len(names):
+            raise ValueError(
+                f"{name} has {len(value)} rows, sample_id has {len(names)}; "
+                "give one row for each picture"
+            )
+    for name, array in arrays.items():
+        _check_row_shape(name, array)
+    if ("rotations" in arrays) != ("betas" in arrays):
+        raise ValueError("rotations and betas belong together; give both or neither")
+    if ("rotations" in arrays) == ("verts_cam" in arrays):
+        raise ValueError("give either rotations and betas, or verts_cam of a mesh-only method")
+    if "betas_cov" in arrays:
+        num_betas = arrays["betas"].shape[1] if "betas" in arrays else 0
+        if arrays["betas_cov"].shape[1:] != (num_betas, num_betas):
+            raise ValueError(
+                f"betas_cov has rows of shape {arrays['betas_cov'].shape[1:]}, and there are "
+                f"{num_betas} betas"
+            )
+    _check_numbers(names, arrays["found"], arrays)
+
+
+def _check_row_shape(name: str, array: np.ndarray) -> None:
+    """One picture's part of a field is what `ARRAYS` says."""
+    row, want, kind = array.shape[1:], ARRAYS[name], KINDS.get(name, "f")
+    same_axes = len(row) == len(want)
+    if (
+        same_axes
+        and array.dtype.kind == kind
+        and all(length in (-1, got) for got, length in zip(row, want, strict=True))
+    ):
+        return
+    numbers = {"b": "yes and no (bool)", "f": "real numbers"}[kind]
+    lengths = " x ".join("any" if length < 0 else str(length) for length in want)
+    raise ValueError(
+        f"{name} has rows of {array.dtype} and shape {row}; rows of {numbers} are needed, "
+        f"{lengths or 'one value'} each"
+    )
+
+
+def _check_numbers(
+    names: Sequence[str], found: Bool[np.ndarray, " pictures"], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Where a hand was found, all numbers are finite and rotations are rotations."""
+
+    def refuse(bad: Bool[np.ndarray, " pictures"], told: str) -> None:
+        if bad.any():
+            raise ValueError(
+                f"{told} in {int(bad.sum())} of {len(names)} pictures (first: "
+                f"{names[int(bad.argmax())]}); mark pictures without a hand as found=False"
+            )
+
+    for name, array in arrays.items():
+        finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+        refuse(found & ~finite, f"{name} is not finite")
+    if "rotations" in arrays:
+        seen = found[:, None, None, None]
+        R = np.where(seen, arrays["rotations"], np.eye(3)).astype(np.float64)
+        off = np.abs(R @ R.swapaxes(-1, -2) - np.eye(3)).max((1, 2, 3))
+        bad = (off > ROTATION_TOLERANCE) | (np.linalg.det(R) < 0).any(1)
+        refuse(bad, "rotations hold a matrix that is no rotation")
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is something else or damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; check the name")
+    with path.open("rb") as stream:
+        if stream.read(4) != b"PK\x03\x04":
+            raise ValueError(f"{path} is no predictions file of idhand; name another file")
+        stream.seek(0)
+        try:
+            with np.load(stream, allow_pickle=False) as archive:
+                return {name: np.atleast_1d(archive[name]) for name in archive.files}
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+            raise ValueError(f"{path} is damaged ({error}); predict again") from error

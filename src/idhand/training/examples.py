@@ -1,0 +1,256 @@
+"""Samples of any data set → what networks learn from: crops of right hands, truth in the view."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch.utils.data import DataLoader
+
+from idhand.data import Shards
+from idhand.detection.roi import CROP_SIZE_PX, STABLE_LANDMARKS
+from idhand.nets.crops import (
+    JitterConfig,
+    View,
+    box_roi,
+    crop_of,
+    jittered,
+    landmark_roi,
+    view_of,
+)
+from idhand.records import Sample
+from idhand.training.batches import Batch
+from idhand.training.colour import ColourConfig, recoloured
+from idhand.training.draws import Once, Order
+from idhand.training.processes import start_worker
+
+Cut = Literal["landmark", "box"]
+Labels = Literal["hand", "keypoints"]
+"""What must be known: pose and shape (`hand`), or keypoints in the picture alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropConfig:
+    """How training crops are made of pictures.
+
+    Raises:
+        ValueError: If there is no such cut.
+    """
+
+    cut: Cut = "landmark"
+    """`landmark`: upright, as the hand net expects it. `box`: level, twice the keypoints' box, as
+    the paper does it."""
+    jitter: JitterConfig | None = field(
+        default_factory=lambda: JitterConfig(rotation_deg=15.0, shift=0.08, scale=0.12)
+    )
+    colour: ColourConfig | None = None
+    seed: int = 0
+    """Of jitter and colour; apart from the training's, so that trainings can share features."""
+
+    def __post_init__(self):
+        if self.cut not in get_args(Cut):
+            raise ValueError(f"cut must be one of {get_args(Cut)}, got '{self.cut}'")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One crop with its truth."""
+
+    rgb: UInt8[np.ndarray, "height width 3"]
+    """Of a right hand."""
+    rotations: Float[np.ndarray, "16 3 3"] | None
+    """The wrist's relative to the view."""
+    betas: Float[np.ndarray, " betas"] | None
+    points_px: Float[np.ndarray, "21 2"]
+    """In the crop; NaN where not known."""
+    view: View
+
+
+def make_example(
+    sample: Sample,
+    config: CropConfig,
+    rng: np.random.Generator,
+    *,
+    labels: Labels,
+    hand_model: str | None = None,
+) -> Example:
+    """Cut a training crop out of a sample.
+
+    Args:
+        sample: Any hand; left ones are mirrored.
+        config: How.
+        rng: For jitter and colour.
+        labels: What must be known.
+        hand_model: Name of the model that `hand` labels must belong to.
+
+    Raises:
+        ValueError: If the sample lacks the labels, or they belong to another model.
+    """
+    check_labels(sample, labels, hand_model)
+    needed = STABLE_LANDMARKS if config.cut == "landmark" else range(21)
+    points = np.where(sample.valid[:, None], sample.keypoints_px, np.nan)
+    if np.isnan(points[list(needed)]).any() and config.cut == "landmark":
+        raise ValueError(
+            f"sample {sample.id} of '{sample.dataset}' lacks keypoints that the crop is cut by; "
+            "leave it out, or cut by the box"
+        )
+    roi = landmark_roi(sample.keypoints_px) if config.cut == "landmark" else box_roi(sample.bbox_px)
+    if config.jitter is not None:
+        roi = jittered(roi, rng, config.jitter)
+    view = view_of(roi, sample.K, sample.dist, sample.is_right)
+    rgb = crop_of(sample.rgb, view)
+    if config.colour is not None:
+        rgb = recoloured(rgb, rng, config.colour)
+    is_hand = labels == "hand"
+    return Example(
+        rgb=rgb,
+        rotations=view.from_camera(_given(sample.rotations)) if is_hand else None,
+        betas=sample.betas if is_hand else None,
+        points_px=view.roi.from_image(points) * CROP_SIZE_PX - 0.5,
+        view=view,
+    )
+
+
+def check_labels(sample: Sample, labels: Labels, hand_model: str | None) -> None:
+    """Make sure that a sample can be learnt from.
+
+    Raises:
+        ValueError: Saying what it lacks.
+    """
+    where = f"sample {sample.id} of '{sample.dataset}'"
+    if not sample.valid.any():
+        raise ValueError(f"{where} has no known keypoint; train with a data set that has keypoints")
+    if labels == "keypoints":
+        return
+    missing = [name for name in ("betas", "rotations") if getattr(sample, name) is None]
+    if missing:
+        raise ValueError(
+            f"{where} has no {' and no '.join(missing)}, which this network learns; use a data "
+            "set with hand models fitted to the pictures, such as those of `idhand synth`"
+        )
+    if hand_model is not None and sample.model != hand_model:
+        raise ValueError(
+            f"{where} is labelled with hand model '{sample.model}', the network speaks of "
+            f"'{hand_model}'; their numbers mean nothing to each other, so use data of that model"
+        )
+
+
+def _given(array: np.ndarray | None) -> np.ndarray:
+    assert array is not None
+    return array
+
+
+def describe(samples: Sequence[Sample]) -> dict[str, Any]:
+    """What fixes the samples, in types of JSON.
+
+    Shards and whatever has a `description()` tell it themselves; of others, all ids are read.
+    """
+    digest = hashlib.sha256()
+    told = getattr(samples, "description", None)
+    if isinstance(samples, Shards):
+        source = dict(samples.manifest.source)
+        digest.update("".join(shard.sha256 for shard in samples.manifest.shards).encode())
+    elif callable(told):
+        source = told()
+    else:
+        source = "named by its samples"
+        for sample in samples:
+            digest.update(f"{sample.dataset}\0{sample.id}\0".encode())
+    return {"samples": len(samples), "source": source, "sha256": digest.hexdigest()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageExamples:
+    """Crops cut anew in every epoch: `Examples` for networks that see pictures.
+
+    What is drawn for an example depends on its index, the epoch and the configuration's seed.
+    """
+
+    samples: Sequence[Sample]
+    """Shards, or a studio that renders on the fly; picklable if there are workers."""
+    config: CropConfig
+    labels: Labels = "hand"
+    hand_model: str | None = None
+    num_workers: int = 0
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: tuple[int, int]) -> Example:
+        """The example of an epoch and an index."""
+        epoch, index = key
+        rng = np.random.default_rng([self.config.seed, epoch, index])
+        return make_example(
+            self.samples[index], self.config, rng, labels=self.labels, hand_model=self.hand_model
+        )
+
+    def name(self, index: int) -> str:
+        """The sample's id."""
+        return self.samples[index].id
+
+    def description(self) -> dict[str, Any]:
+        """Data and crops."""
+        return {"data": describe(self.samples), "crops": asdict(self.config)}
+
+    def batches(
+        self, order: Order | Once, first: int, end: int, *, rank: int, ranks: int
+    ) -> Iterator[Batch]:
+        """The part of process `rank` in the steps from `first` up to `end`."""
+        keys = [
+            [(keys.epoch, index) for index in keys.indices.tolist()]
+            for keys in order.keys(first, end, rank=rank, ranks=ranks)
+        ]
+        loader = DataLoader(
+            _Keyed(self),
+            batch_sampler=keys,
+            collate_fn=_collated,
+            num_workers=self.num_workers,
+            worker_init_fn=_start if self.num_workers else None,
+            multiprocessing_context="spawn" if self.num_workers else None,
+        )
+        yield from loader
+
+
+@dataclass(frozen=True)
+class _Keyed(torch.utils.data.Dataset[tuple[int, int, Example]]):
+    """The examples together with their keys."""
+
+    examples: ImageExamples
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, int, Example]:
+        return *key, self.examples[key]
+
+
+def _start(number: int) -> None:
+    start_worker()
+
+
+def _collated(items: Sequence[tuple[int, int, Example]]) -> Batch:
+    """Examples of one batch."""
+    epochs, indices, examples = zip(*items, strict=True)
+    return batch_of(examples, indices, epochs[0])
+
+
+def batch_of(examples: Sequence[Example], indices: Sequence[int], epoch: int) -> Batch:
+    """Examples → one batch of crops."""
+
+    def stacked(name: str) -> torch.Tensor | None:
+        values = [getattr(example, name) for example in examples]
+        return None if values[0] is None else torch.from_numpy(np.stack(values)).float()
+
+    crops = torch.from_numpy(np.stack([example.rgb for example in examples]))
+    points = stacked("points_px")
+    assert points is not None
+    return Batch(
+        inputs=crops.permute(0, 3, 1, 2).contiguous(),
+        rotations=stacked("rotations"),
+        betas=stacked("betas"),
+        points_px=points,
+        index=torch.tensor(indices),
+        epoch=epoch,
+    )

@@ -1,0 +1,306 @@
+"""What a frozen backbone makes of a data set, computed once and kept: trainings of heads read it.
+
+A folder of chunks, each a file that is whole or not there, so that the same call goes on after a
+kill. Chunks do not depend on the number of processes.
+"""
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16, Float32
+from torch import Tensor, nn
+
+from idhand.data.manifest import durably_replacing
+from idhand.records import Sample
+from idhand.training.batches import Batch
+from idhand.training.draws import Once, Order
+from idhand.training.examples import CropConfig, batch_of, describe, make_example
+from idhand.training.processes import start_worker
+
+FORMAT, VERSION = "idhand features", 1
+ABOUT = "features.json"
+CHUNK = 1000
+"""Examples of a file."""
+BACKBONE_BATCH = 32
+
+Progress = Callable[[int, int], None]
+"""Called with the number of examples that are finished and of all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """Which features of which crops.
+
+    Raises:
+        ValueError: If there are no views.
+    """
+
+    backbone: str
+    """Name of a frozen one; its weights are part of the package."""
+    views: int = 1
+    """Crops of each sample, each with a jitter of its own."""
+    crops: CropConfig
+    hand_model: str
+
+    def __post_init__(self):
+        if self.views < 1:
+            raise ValueError(f"there must be 1 view of each sample or more, got {self.views}")
+
+    def about(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """What fixes the bytes of the cache, in types of JSON."""
+        values = {**asdict(self), "data": describe(samples), "num_samples": len(samples)}
+        return json.loads(json.dumps({"format": FORMAT, "version": VERSION, **values}))
+
+
+def feature_folder(root: Path, about: dict[str, Any]) -> Path:
+    """Where features that were made in this way lie: another way, another folder."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return root / f"{about['backbone']}-{digest[:12]}"
+
+
+def cache_features(
+    backbone: nn.Module,
+    samples: Sequence[Sample],
+    folder: Path,
+    config: FeatureConfig,
+    *,
+    workers: int = 1,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> "FeatureExamples":
+    """Compute what is missing of the features and read them all.
+
+    Args:
+        backbone: Crops 0..1 → features; picklable, in evaluation mode.
+        samples: Picklable if there are several workers.
+        folder: Of these features alone, see `feature_folder`; is made if needed.
+        config: How the crops are made.
+        workers: Processes with one thread each, which run the backbone on the CPU; 1: this process
+            with all its threads.
+        device: Where a single process runs the backbone.
+        progress: See `Progress`.
+
+    Raises:
+        ValueError: If the folder holds other features, or the samples lack labels.
+        OSError: If a worker is killed.
+    """
+    about = config.about(samples)
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_about(folder, about)
+    plan = _plan(len(samples) * config.views)
+    missing = [name for name in plan if not (folder / name).is_file()]
+    job = _Job(
+        backbone=backbone, samples=samples, folder=folder, config=config,
+        device=device or torch.device("cpu"),
+    )  # fmt: skip
+    total, report = len(samples) * config.views, progress or (lambda done, total: None)
+    done = total - sum(len(plan[name]) for name in missing)
+    report(done, total)
+    for name in _made(job, {name: plan[name] for name in missing}, workers):
+        done += len(plan[name])
+        report(done, total)
+    for path in folder.glob(".*.part"):
+        path.unlink(missing_ok=True)
+    return FeatureExamples.read(folder, samples)
+
+
+def _check_about(folder: Path, about: dict[str, Any]) -> None:
+    """Write what the features are, or see that they are the same."""
+    path = folder / ABOUT
+    if not path.exists():
+        if any(folder.glob("chunk-*.npz")):
+            raise ValueError(f"{folder} holds features without {ABOUT}; use another folder")
+        with durably_replacing(path) as temporary:
+            temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        return
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); remove the folder {folder}") from error
+    if there != about:
+        names = [name for name in {**there, **about} if there.get(name) != about.get(name)]
+        raise ValueError(
+            f"{folder} holds features that were made in another way: {', '.join(names)} differ; "
+            "use another folder, or remove this one"
+        )
+
+
+def _plan(num_examples: int) -> dict[str, range]:
+    """Names of all chunks and the examples in them."""
+    starts = range(0, num_examples, CHUNK)
+    return {
+        f"chunk-{number:05d}.npz": range(start, min(start + CHUNK, num_examples))
+        for number, start in enumerate(starts)
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What a worker knows from its start."""
+
+    backbone: nn.Module
+    samples: Sequence[Sample]
+    folder: Path
+    config: FeatureConfig
+    device: torch.device
+
+    def make(self, name: str, indices: range) -> str:
+        """Compute one chunk and write it."""
+        features, labels = [], []
+        for start in range(0, len(indices), BACKBONE_BATCH):
+            batch = self._batch(indices[start : start + BACKBONE_BATCH])
+            with torch.inference_mode():
+                out = self.backbone(batch.inputs01.to(self.device)).cpu()
+            _check_range(out, self.samples, batch, self.config)
+            features.append(out.half().numpy())
+            labels.append(batch)
+        arrays = {"features": np.concatenate(features)}
+        for field in ("rotations", "betas", "points_px"):
+            arrays[field] = np.concatenate([getattr(part, field).numpy() for part in labels])
+        with durably_replacing(self.folder / name) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **arrays)
+        return name
+
+    def _batch(self, indices: range) -> Batch:
+        examples = []
+        for index in indices:
+            number, view = divmod(index, self.config.views)
+            rng = np.random.default_rng([self.config.crops.seed, view, number])
+            examples.append(
+                make_example(
+                    self.samples[number], self.config.crops, rng,
+                    labels="hand", hand_model=self.config.hand_model,
+                )
+            )  # fmt: skip
+        return batch_of(examples, indices, 0)
+
+
+def _check_range(
+    features: Tensor, samples: Sequence[Sample], batch: Batch, config: FeatureConfig
+) -> None:
+    """Float16 must hold every feature."""
+    wrong = ~(features.abs() <= torch.finfo(torch.float16).max).all(1)
+    if wrong.any():
+        sample = samples[int(batch.index[wrong][0]) // config.views]
+        raise ValueError(
+            f"features of sample {sample.id} of '{sample.dataset}' do not fit into float16 or are "
+            "no numbers; look at the picture, or leave the sample out"
+        )
+
+
+def _made(job: _Job, missing: dict[str, range], workers: int) -> Iterator[str]:
+    """Make chunks and say which are finished."""
+    if not missing:
+        return
+    if min(workers, len(missing)) == 1:
+        job.backbone.to(job.device)
+        yield from (job.make(name, indices) for name, indices in missing.items())
+        return
+    job.backbone.to("cpu")
+    pool = ProcessPoolExecutor(
+        min(workers, len(missing)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(job,),
+    )
+    try:
+        tasks = {pool.submit(_work, name, indices) for name, indices in missing.items()}
+        while tasks:
+            done, tasks = wait(tasks, return_when=FIRST_COMPLETED)
+            yield from (task.result() for task in done)
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            f"a worker process died, perhaps because memory ran out; run the same again to go on, "
+            f"with fewer than {workers} workers if memory is short"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_jobs: list[_Job] = []
+"""In a worker process: its one job."""
+
+
+def _begin(job: _Job) -> None:
+    start_worker()
+    _jobs.append(job)
+
+
+def _work(name: str, indices: range) -> str:
+    (job,) = _jobs
+    return job.make(name, indices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureExamples:
+    """Cached features in memory: `Examples` for heads on a frozen backbone."""
+
+    features: Float16[np.ndarray, "examples features"]
+    rotations: Float32[np.ndarray, "examples 16 3 3"]
+    betas: Float32[np.ndarray, "examples betas"]
+    points_px: Float32[np.ndarray, "examples 21 2"]
+    about: dict[str, Any]
+    """What fixes them."""
+    samples: Sequence[Sample]
+
+    @staticmethod
+    def read(folder: Path, samples: Sequence[Sample]) -> "FeatureExamples":
+        """Read a finished cache.
+
+        Raises:
+            ValueError: If a chunk is missing or damaged.
+        """
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        parts: dict[str, list[np.ndarray]] = {}
+        for name in _plan(about["num_samples"] * about["views"]):
+            path = folder / name
+            try:
+                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                    for key in ("features", "rotations", "betas", "points_px"):
+                        parts.setdefault(key, []).append(archive[key])
+            except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+                raise ValueError(
+                    f"{path} is missing or damaged ({error}); remove it and run the same again"
+                ) from error
+        arrays: dict[str, Any] = {key: np.concatenate(values) for key, values in parts.items()}
+        return FeatureExamples(about=about, samples=samples, **arrays)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def name(self, index: int) -> str:
+        """The sample's id."""
+        return self.samples[index // self.about["views"]].id
+
+    def description(self) -> dict[str, Any]:
+        """Data, crops and backbone."""
+        return self.about
+
+    def typical(self, most: int = 20_000) -> Float[Tensor, "examples features"]:
+        """Features of examples from all over the set."""
+        places = np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int)
+        return torch.from_numpy(self.features[places]).float()
+
+    def batches(
+        self, order: Order | Once, first: int, end: int, *, rank: int, ranks: int
+    ) -> Iterator[Batch]:
+        """The part of process `rank` in the steps from `first` up to `end`."""
+        tables = {
+            name: torch.from_numpy(getattr(self, name))
+            for name in ("features", "rotations", "betas", "points_px")
+        }
+        for keys in order.keys(first, end, rank=rank, ranks=ranks):
+            index = torch.from_numpy(keys.indices)
+            rows = {name: table.index_select(0, index) for name, table in tables.items()}
+            inputs = rows.pop("features")
+            yield Batch(inputs=inputs, index=index, epoch=keys.epoch, **rows)

@@ -1,0 +1,295 @@
+"""A whole training, from a folder of samples to a file with the network."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from idhand.assets import open_hand
+from idhand.data.manifest import durably_replacing, sha256_of
+from idhand.hand import HandModel
+from idhand.nets.files import load_regressor, save_net
+from idhand.nets.heatmaps import HeatmapNet
+from idhand.nets.regressor import Regressor
+from idhand.nets.resnet import ResNet, load_imagenet
+from idhand.records import Sample
+from idhand.training.batches import Examples
+from idhand.training.checkpoints import Checkpoints
+from idhand.training.config import TrainConfig
+from idhand.training.draws import Order
+from idhand.training.examples import ImageExamples, check_labels
+from idhand.training.features import (
+    FeatureConfig,
+    FeatureExamples,
+    cache_features,
+    feature_folder,
+)
+from idhand.training.loop import Trained, train
+from idhand.training.processes import Group
+from idhand.training.tasks import HeatmapTask, RegressorTask, with_confidence
+from idhand.training.validation import validator
+
+MEASURED = 512
+"""Crops by which the scale of a trunk's inputs is measured, where features are not kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is trained on what, and where everything goes."""
+
+    config: TrainConfig
+    samples: Sequence[Sample]
+    folder: Path
+    """For log, checkpoints and the network."""
+    val: Sequence[Sample] | None = None
+    """Other people, to validate with."""
+    start: Path | None = None
+    """A trained network to start from; `confidence` needs one."""
+    imagenet: Path | None = None
+    """A file with a residual network's weights to start from, torchvision's names."""
+    cache: Path | None = None
+    """Folder for features of frozen backbones; trainings share it."""
+    workers: int = 1
+    """Processes that compute features."""
+    group: Group = Group()  # noqa: RUF009  frozen
+    cache_progress: Callable[[int, int], None] | None = None
+
+    def __call__(self) -> tuple[Trained, Path]:
+        """Train, going on where an earlier call was ended, and write the network.
+
+        Raises:
+            ValueError: If something does not fit together; the sentence says what.
+            FloatingPointError: If the loss or its gradient is no longer a number.
+        """
+        task, examples, val = self._parts()
+        origin = {"training": self.config.origin(), **self._starts(), **examples.description()}
+        self._say_what(origin)
+        trained = train(
+            task,
+            examples,
+            self.config.loop,
+            self.folder,
+            origin=origin,
+            validate=None if val is None else validator(val, self.group.device),
+            group=self.group,
+        )
+        path = self.folder / f"{self.config.name}.safetensors"
+        if self.group.is_first:
+            self._export(trained, path, origin)
+        self.group.wait()
+        return trained, path
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on with."""
+        return Checkpoints(folder=self.folder / "checkpoints").latest() is not None
+
+    # ------------------------------------------------------------------------------------ parts
+
+    def _parts(self) -> tuple[nn.Module, Examples, Examples | None]:
+        """The task and its examples."""
+        if self.config.task == "heatmaps":
+            net = HeatmapNet() if self.start is None else _no_start(self.start)
+            if self.imagenet is not None:
+                _load_imagenet_stages(net, self.imagenet)
+            return HeatmapTask(net), self._pictures(self.samples), self._val_pictures()
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(self.config.loop.seed)
+            net = self._regressor()
+        model = hand_model(net.config.hand_model)
+        for samples in (self.samples, self.val):
+            if samples is not None and len(samples):
+                check_labels(samples[0], "hand", model.name)
+        if self.config.views is None:
+            examples, val = self._pictures(self.samples), self._val_pictures()
+        else:
+            examples, val = self._features(net)
+        if self.start is None:
+            net.measure(_typical(net, examples))
+        return RegressorTask(net, model, self.config), examples, val
+
+    def _regressor(self) -> Regressor:
+        """The network before training."""
+        config = self.config
+        if self.start is None:
+            if config.net is None:
+                raise ValueError(
+                    f"'{config.name}' trains a branch of a trained network; name its file: --start"
+                )
+            net = config.net.build()
+        else:
+            net = load_regressor(self.start)
+            if config.net is None:
+                net = with_confidence(net)
+            elif net.config != config.net:
+                raise ValueError(
+                    f"{self.start} holds a network of another architecture than "
+                    f"'{config.name}' trains; start from one of the same preset"
+                )
+        if self.imagenet is not None:
+            if not isinstance(net.backbone, ResNet):
+                raise ValueError(
+                    f"'{config.name}' has a backbone that comes trained, so it takes no --imagenet"
+                )
+            load_imagenet(net.backbone, self.imagenet)
+        if config.views is not None and not net.is_frozen:
+            raise ValueError(
+                f"{self.start} has a backbone that was trained itself, so its features are not "
+                f"kept; use paper_confidence instead of '{config.name}'"
+            )
+        return net
+
+    def _pictures(self, samples: Sequence[Sample], *, training: bool = True) -> ImageExamples:
+        config = self.config
+        is_2d = config.task == "heatmaps"
+        crops = config.crops if training else replace(config.crops, colour=None)
+        return ImageExamples(
+            samples=samples,
+            config=crops,
+            labels="keypoints" if is_2d else "hand",
+            hand_model=None if config.net is None else config.net.hand_model,
+            num_workers=config.loop.num_workers,
+        )
+
+    def _val_pictures(self) -> ImageExamples | None:
+        return None if self.val is None else self._pictures(self.val, training=False)
+
+    def _features(self, net: Regressor) -> tuple[FeatureExamples, FeatureExamples | None]:
+        """Both sets as features; the first process computes what is missing."""
+        config = self.config
+        assert config.views is not None
+        root = self.cache or self.folder / "features"
+        made = FeatureConfig(
+            backbone=net.config.backbone, views=config.views, crops=config.crops,
+            hand_model=net.config.hand_model,
+        )  # fmt: skip
+        plain = replace(made, views=1, crops=replace(config.crops, colour=None))
+        both = [(self.samples, made), (self.val, plain)]
+        wanted = [
+            (samples, how, feature_folder(root, how.about(samples)))
+            for samples, how in both
+            if samples is not None
+        ]
+        if self.group.is_first:
+            for samples, how, folder in wanted:
+                cache_features(
+                    net.backbone, samples, folder, how, workers=self.workers,
+                    device=self.group.device, progress=self.cache_progress,
+                )  # fmt: skip
+        self.group.wait()
+        read = [FeatureExamples.read(folder, samples) for samples, _, folder in wanted]
+        return read[0], read[1] if len(read) > 1 else None
+
+    # ------------------------------------------------------------------------------------- notes
+
+    def _starts(self) -> dict[str, Any]:
+        """The files that the network starts from."""
+        files = {"start": self.start, "imagenet": self.imagenet}
+        return {name: sha256_of(path) for name, path in files.items() if path is not None}
+
+    def _say_what(self, origin: Mapping[str, Any]) -> None:
+        """config.json and commit.txt, before the first step."""
+        if not self.group.is_first or self.has_checkpoint():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (
+            ("config.json", json.dumps(origin, indent=1)),
+            ("commit.txt", f"{commit()}\n{platform.platform()}, torch {torch.__version__}"),
+        ):
+            with durably_replacing(self.folder / name) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
+
+    def _export(self, trained: Trained, path: Path, origin: Mapping[str, Any]) -> None:
+        """The network alone, with notes on how it came to be."""
+        notes = {
+            "preset": self.config.name,
+            "steps": trained.steps,
+            "validation": trained.metrics,
+            "commit": commit(),
+            **origin,
+        }
+        match trained.task:
+            case RegressorTask(net=net):
+                save_net(net, path, notes, dtype=self.config.export)
+            case HeatmapTask(net=net):
+                state = {k: v.contiguous().cpu() for k, v in net.state_dict().items()}
+                header = json.dumps({"format": "idhand heatmaps", "meta": notes}, sort_keys=True)
+                with durably_replacing(path) as temporary:
+                    save_file(state, temporary, metadata={"idhand": header})
+
+
+def hand_model(name: str) -> HandModel:
+    """The hand model of that name.
+
+    Raises:
+        ValueError: If there is none here.
+    """
+    model = open_hand()
+    if name != model.name:
+        raise ValueError(
+            f"the hand model '{name}' is not here, only '{model.name}'; use a network of that one"
+        )
+    return model
+
+
+def _no_start(path: Path) -> HeatmapNet:
+    raise ValueError(f"heatmaps start from --imagenet, not from a trained network ({path})")
+
+
+def _load_imagenet_stages(net: HeatmapNet, path: Path) -> None:
+    """Stem and the residual layers of every stage, as in the paper."""
+    layers = ("layer1", "layer2", "layer3", "layer4")
+    stem = nn.Module()
+    stem.conv1, stem.bn1 = net.conv1, net.bn1
+    load_imagenet(stem, path, without=(*layers, "fc"))
+    for stage in net.stages:
+        residual = nn.Module()
+        for name in layers:
+            setattr(residual, name, getattr(stage, name))
+        load_imagenet(residual, path, without=("conv1", "bn1", "fc"))
+
+
+def _typical(net: Regressor, examples: Examples) -> torch.Tensor:
+    """Features of many examples."""
+    if isinstance(examples, FeatureExamples):
+        return examples.typical()
+    order = Order(num_examples=len(examples), batch=min(len(examples), 32), seed=0)
+    steps = min(order.epoch_steps, MEASURED // order.batch)
+    if net.trunk is None:
+        return torch.zeros(2, net.num_features)
+    with torch.inference_mode():
+        parts = [
+            net.features(batch.inputs01)
+            for batch in examples.batches(order, 0, steps, rank=0, ranks=1)
+        ]
+    return torch.cat(parts)
+
+
+def commit() -> str:
+    """The commit of the package's own repository, else its version."""
+    package = Path(__file__)
+    try:
+        # Only if the file belongs to the repository: it may be installed inside of another one.
+        _git(package.parent, "ls-files", "--error-unmatch", package.name)
+        changed = _git(package.parent, "status", "--porcelain", "--untracked-files=no", ".")
+        return _git(package.parent, "rev-parse", "HEAD") + (" with changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        pass
+    try:
+        return f"version {version('idhand')}"
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()

@@ -1,0 +1,144 @@
+"""The pipeline with a trained network: what it reads, and what it does without."""
+
+import json
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import idhand
+from idhand.assets.nets import shipped_networks
+from idhand.nets import regressor as presets
+from idhand.nets.files import load_regressor, save_net
+from idhand.nets.reading import Reader
+from idhand.pipeline import Pipeline, PipelineConfig
+from idhand.records import HandResult
+from idhand.refinement.network import MAX_DEPTH_RATIO, mixed_noise, solve_near
+from idhand.view.results import ImageHands, read_hands, write_hands
+
+
+@pytest.fixture(scope="module")
+def shots() -> list[tuple[np.ndarray, np.ndarray, dict]]:
+    truth = json.loads((files("idhand.assets") / "data/demo/truth.json").read_text())
+    out = []
+    for entry in truth["photos"]:
+        with as_file(files("idhand.assets") / "data/demo" / entry["file"]) as path:
+            out.append((idhand.read_image(path)[0], np.array(entry["K"], np.float64), entry))
+    return out
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Pipeline:
+    return idhand.load()
+
+
+def root_error_mm(hand: HandResult, entry: dict) -> float:
+    truth = np.array(entry["keypoints_cam_m"])
+    off = (hand.keypoints_cam - hand.keypoints_cam[0]) - (truth - truth[0])
+    return 1e3 * float(np.linalg.norm(off, axis=1).mean())
+
+
+def test_the_network_makes_the_demo_better(
+    pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
+) -> None:
+    alone = PipelineConfig(network=None).build()
+    assert alone.reader is None
+    with_network, without = [], []
+    for rgb, K, entry in shots:
+        (hand,) = pipe(rgb, K, max_hands=1)
+        with_network.append(root_error_mm(hand, entry))
+        (seen,) = [replace(hand.detection, features=None)]
+        (plain,) = pipe.fit([seen], K)
+        (same,) = alone.fit([hand.detection], K)
+        np.testing.assert_array_equal(plain.keypoints_cam, same.keypoints_cam)
+        without.append(root_error_mm(plain, entry))
+    assert np.mean(with_network) < 0.8 * np.mean(without)
+
+
+def test_a_mirrored_detection_reads_as_the_mirrored_hand(
+    pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
+) -> None:
+    rgb, K, _ = shots[0]
+    assert pipe.reader is not None
+    (seen,) = pipe.detector.detect(rgb, max_hands=1)
+    last = rgb.shape[1] - 1
+    points = seen.landmarks_px * [-1, 1] + [last, 0]
+    other = replace(seen, is_right=not seen.is_right, landmarks_px=points)
+    K_mirror = K.copy()
+    K_mirror[0, 2] = last - K[0, 2]
+    pair = [
+        pipe.reader.read(pipe.reader.with_features(picture, [hand]), [camera], [None], None)
+        for picture, hand, camera in (
+            (rgb, seen, K),
+            (np.ascontiguousarray(rgb[:, ::-1]), other, K_mirror),
+        )
+    ]
+    # The crops differ by the rounding of the warp alone.
+    np.testing.assert_allclose(pair[0].rotations, pair[1].rotations, atol=0.02)
+
+
+def test_rotations_are_orthonormal_to_double_precision(
+    pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
+) -> None:
+    rgb, K, _ = shots[1]
+    assert pipe.reader is not None
+    seen = pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
+    R = pipe.reader.read(seen, [K], [None], torch.zeros(1, 16, dtype=torch.float64)).rotations
+    torch.testing.assert_close(
+        R @ R.mT, torch.eye(3, dtype=torch.float64).expand_as(R), atol=1e-12, rtol=0
+    )
+
+
+def test_features_are_not_written_to_files(
+    tmp_path: Path, pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
+) -> None:
+    rgb, K, _ = shots[0]
+    hands = pipe(rgb, K, max_hands=1)
+    assert hands[0].detection.features is not None
+    height, width = rgb.shape[:2]
+    write_hands(
+        tmp_path / "hands.json",
+        [ImageHands(file="a.jpg", name="a", K=K, width=width, height=height, hands=tuple(hands))],
+    )
+    assert "features" not in (tmp_path / "hands.json").read_text()
+    assert read_hands(tmp_path / "hands.json")[0].hands[0].detection.features is None
+
+
+def test_networks_that_need_a_shape_or_their_own_backbone_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "identity.safetensors"
+    save_net(presets.identity().build(), path, {})
+    with pytest.raises(ValueError, match="also serves unknown people"):
+        Reader.load(path, "idhand-open-1")
+    with pytest.raises(ValueError, match="hand model"):
+        Reader.load(shipped_networks() / "identity_film.safetensors", "mano")
+    with pytest.raises(FileNotFoundError):
+        PipelineConfig(network=tmp_path / "none.safetensors").build()
+
+
+def test_the_shipped_networks_are_small_and_for_the_open_hand() -> None:
+    paths = sorted(shipped_networks().glob("*.safetensors"))
+    assert [path.stem for path in paths] == ["baseline", "identity", "identity_film"]
+    assert sum(path.stat().st_size for path in paths) < 8e6
+    for path in paths:
+        assert load_regressor(path, hand_model="idhand-open-1").is_frozen
+
+
+def test_a_hand_that_went_astray_stays_where_it_started(
+    pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
+) -> None:
+    from idhand.refinement import RefinementConfig, closed_form_start, observations
+
+    rgb, K, _ = shots[0]
+    seen, world = observations(pipe.detector.detect(rgb, max_hands=1), [K], [None], mixed_noise())
+    objective = replace(pipe._objective, config=mixed_noise())
+    right = closed_form_start(objective, seen, world, pipe.prior.mean[None])
+    far = replace(right, wrist=right.wrist * 3 * MAX_DEPTH_RATIO)
+    config = RefinementConfig(objective=mixed_noise())
+    kept = solve_near(objective, seen, far, config, shape=False)
+    torch.testing.assert_close(kept.state.wrist, far.wrist, atol=0, rtol=0)
+    assert kept.status.tolist() == [1]
+    good = solve_near(objective, seen, right, config, shape=False)
+    assert good.status.tolist() == [0]
