@@ -1,13 +1,9 @@
 """`idhand synth`: people who do not exist, photographed: a data set on disk, a contact sheet."""
 
-import os
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,7 +11,13 @@ from PIL import Image
 from tyro.conf import arg
 
 from idhand.cli import EXIT_FINE
-from idhand.cli.common import count, progress, writable_folder
+from idhand.cli.common import (
+    count,
+    num_cores,
+    progress,
+    terminate_as_interrupt,
+    writable_folder,
+)
 from idhand.data import Source, write_shards
 from idhand.media import replacing
 from idhand.records import Sample
@@ -80,8 +82,8 @@ def main(command: Command) -> int:
     studio = open_studio(command)
     out = writable_folder(command.out)
     if command.images is not None:
-        with _terminate_as_interrupt():
-            _render(studio, studio.config.frames, out, command.workers or _num_cores())
+        with terminate_as_interrupt():
+            _render(studio, studio.config.frames, out, command.workers or num_cores())
     if command.gallery:
         write_gallery(studio, out)
     return EXIT_FINE
@@ -121,27 +123,6 @@ def configured(command: Command, preset: Any) -> Any:
         seed=command.seed,
         depth=command.depth,
     )
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that the workers are stopped."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(kw_only=True)

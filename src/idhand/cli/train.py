@@ -1,18 +1,13 @@
 """`idhand train`: a network from a data set on disk, with checkpoints to go on from."""
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from idhand.cli import EXIT_FINE
-from idhand.cli.common import progress, writable_folder
+from idhand.cli.common import num_cores, progress, terminate_as_interrupt, writable_folder
 
 Preset = Literal[
     "baseline", "identity", "identity_film", "confidence",
@@ -81,7 +76,7 @@ def main(command: Command) -> int:
     """Do it, print a summary and return the exit code."""
     from idhand.training.processes import process_group
 
-    with process_group(command.device) as group, _terminate_as_interrupt():
+    with process_group(command.device) as group, terminate_as_interrupt():
         run = make_run(command, group)
         if command.resume and not run.has_checkpoint():
             raise ValueError(f"{command.out} holds no checkpoint; leave out --resume to start anew")
@@ -105,7 +100,7 @@ def make_run(command: Command, group: Any) -> Any:
     from idhand.data import Shards
     from idhand.training import PRESETS, Run
 
-    workers = _num_cores() if command.workers is None else command.workers
+    workers = num_cores() if command.workers is None else command.workers
     changes: dict[str, Any] = {"seed": command.seed, "num_workers": workers}
     if command.steps is not None:
         changes |= {"steps": command.steps, "epochs": None}
@@ -138,13 +133,6 @@ def make_run(command: Command, group: Any) -> Any:
     )
 
 
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @dataclass(kw_only=True)
 class _FeatureBar:
     """Hears how many features are finished, and shows it while some are missing."""
@@ -160,17 +148,3 @@ class _FeatureBar:
             if done == total:
                 self.bar.close()
                 self.bar = None
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that workers are stopped."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
