@@ -34,6 +34,7 @@ weights: $(STAMP)
 	  $(BIN)/idhand train $$net --data $W/train --val $W/val --cache $W/features --views 2 --steps 6000 --out $W/$$net || exit; \
 	done
 	$(BIN)/idhand train confidence --start $W/baseline/baseline.safetensors --data $W/train --val $W/val --cache $W/features --views 2 --out $W/confidence
+	$(BIN)/python tools/build_networks.py --runs $W --validation $W/val
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "idhand needs Python 3.11 or newer")'

@@ -149,14 +149,14 @@ def test_people_and_pictures(frames: int, flags: dict[str, Any], images: int, su
 def run_alone(out: Path) -> None:
     """The command in a process of its own, with a group of its own."""
     os.setsid()
-    os._exit(synth("--images", "200", "--out", out, "--workers", "2"))
+    os._exit(synth("--images", "4000", "--out", out, "--workers", "2"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks the command")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_by_a_signal(how: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(idhand.data.manifest, "SHARD_SAMPLES", 10)
-    slow = FakeStudio(count=200, delay_s=0.005)
+    slow = FakeStudio(count=4000, delay_s=0.005)  # ten seconds, if nobody stops it
     monkeypatch.setattr(idhand.cli.synth, "open_studio", lambda command: slow)
     command = multiprocessing.get_context("fork").Process(target=run_alone, args=(tmp_path,))
     command.start()
@@ -169,7 +169,7 @@ def test_stopped_by_a_signal(how: signal.Signals, tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.glob(".*")), "nothing half-written"
     shards = Shards(tmp_path)
     shards.verify()
-    assert len(shards) < 200
+    assert len(shards) < 4000
 
 
 def test_the_real_studio_is_connected(tmp_path: Path):

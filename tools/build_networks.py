@@ -1,0 +1,52 @@
+"""Gather trained networks into the folder that the package ships, with how far to believe them.
+
+    python tools/build_networks.py --runs DIR --validation DIR [--out DIR]
+
+The last step of `make weights`. DIR of --runs holds one folder per `idhand train`: identity,
+identity_film and confidence (the baseline with its confidence branch, shipped as the baseline).
+--validation: the studio's people of the split `val`.
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from idhand.assets import open_hand
+from idhand.data import Shards
+from idhand.experiments.nets import HONESTY_FILES, Nets
+from idhand.experiments.reproduce import fitted_honesty
+
+SHIPPED = Path(__file__).parents[1] / "src" / "idhand" / "assets" / "data" / "networks"
+RUNS = {"baseline": "confidence", "identity": "identity", "identity_film": "identity_film"}
+"""Shipped network → the training that it comes from."""
+MOST_BYTES = 8_000_000
+
+
+def main() -> None:
+    """Copy, fit, check the size."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--validation", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=SHIPPED)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, run in RUNS.items():
+        shutil.copyfile(args.runs / run / f"{run}.safetensors", args.out / f"{name}.safetensors")
+    for file in HONESTY_FILES.values():  # of other networks
+        (args.out / file).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        nets = Nets.load(args.out, open_hand())
+        fitted_honesty(nets, Shards(args.validation), Path(folder), progress=tqdm)
+        for file in HONESTY_FILES.values():
+            shutil.copyfile(Path(folder) / file, args.out / file)
+    size = sum(path.stat().st_size for path in args.out.iterdir())
+    if size > MOST_BYTES:
+        raise SystemExit(f"{size:,} bytes are more than the {MOST_BYTES:,} that may be shipped")
+    print(f"{len(RUNS)} networks, {size:,} bytes, in {args.out}")
+
+
+if __name__ == "__main__":
+    main()
