@@ -149,6 +149,8 @@ def test_people_and_pictures(frames: int, flags: dict[str, Any], images: int, su
 def run_alone(out: Path) -> None:
     """The command in a process of its own, with a group of its own."""
     os.setsid()
+    # Where the tests run in the background of a shell, it has told them to ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os._exit(synth("--images", "4000", "--out", out, "--workers", "2"))
 
 
