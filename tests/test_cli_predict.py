@@ -134,6 +134,11 @@ def test_mistakes_end_as_sentences(
     foreign = tmp_path / "mano.safetensors"
     save_net(small_net(hand_model="mano"), foreign, {})
     assert "hand model 'mano'" in told(predict(foreign, *flags))
+    given = tmp_path / "given.safetensors"
+    save_net(small_net(identity="given", shape_cov=False), given, {})
+    new = ("--data", data, "--looks", tmp_path / "l.npz", "--out", tmp_path / "p.npz")
+    assert "needs everybody's" in told(predict(given, *new))
+    assert not (tmp_path / "l.npz").exists(), "nobody looked at anything before"
     write_shards(Demo(count=1, seed=1), tmp_path / "other", workers=1)
     other = ("--data", tmp_path / "other", "--out", tmp_path / "p.npz")
     assert "tells of other data" in told(predict(net, *other, "--looks", looks))

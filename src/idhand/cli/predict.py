@@ -63,6 +63,11 @@ def main(command: Command) -> int:
     net = load_regressor(command.net, hand_model=model.name)
     out = npz_file(command.out)
     betas = None if command.shapes is None else shapes_from(command.shapes, shards, model)
+    if betas is None and net.config.identity == "given":  # told before the long work
+        raise ValueError(
+            f"{command.net} predicts no shape and needs everybody's: give --shapes true, mean, "
+            "profiles or predictions"
+        )
     backbone = net.backbone if isinstance(net.backbone, HandBackbone) else None
     looks = looks_at(shards, backbone, command.looks)
     tell_unknown(looks, betas)
