@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from tyro.conf import Positional, arg
 
 import idhand
+from idhand.assets.nets import shipped_networks
 from idhand.cli.common import (
     Camera,
     Report,
@@ -155,7 +156,11 @@ def _from_predictions(command: Command, path: Path) -> int:
             few = count(used, "picture")
             say(f"{subject} is known from {few} only, so the intervals are wide; add pictures")
     if honesty is None:
-        say("intervals take the network at its word; --honesty FILE would make them hold")
+        say(
+            "intervals take the network at its word; --honesty FILE would make them hold "
+            f"(in {shipped_networks()}: honesty.json of identity_film, honesty_confidence.json "
+            "of baseline)"
+        )
     print(f"\n{count(len(people), 'profile')} written to {out}")
     return report.exit_code
 
