@@ -46,6 +46,9 @@ class LossConfig:
     """Per beta: mean absolute error of what the picture alone shows."""
     shape_nll: float = 0.0
     """Gaussian negative log-likelihood of the true betas, per beta."""
+    landmarks: float = 0.0
+    """Per side of the crop: mean absolute error of the keypoints that a hand net in training sees
+    in the picture itself."""
     ranking: float = 0.0
     """Order of the confidences within the batch."""
     ranking_margin: float = 1.0

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from safetensors import safe_open
 from torch import Tensor, nn
 
-NetName = Literal["palm_detection_full", "hand_landmark_full", "hand_landmark_lite"]
+NetName = Literal["palm_detection_full", "hand_landmark_full", "hand_landmark_lite", "hand_studio"]
 
 FLAT_NODES = ("reshape", "concat", "mean", "linear", "sigmoid")
 
@@ -47,6 +47,14 @@ class GraphNet(nn.Module):
     def feature_names(self) -> list[str]:
         """Names of the intermediate feature maps, in the order of the graph."""
         return [node["output"] for node in self.nodes if node["op"] not in FLAT_NODES]
+
+    def without_gradient(self, output: str) -> None:
+        """Freeze the weights of the layer that makes an output that nobody will ask for."""
+        last = self.output_names[output]
+        while (node := next(n for n in self.nodes if n["output"] == last))["op"] != "linear":
+            (last,) = node["inputs"]
+        for name in ("weight", "bias"):
+            self.weights[node[name]].requires_grad_(False)
 
     def forward(
         self, image: Float[Tensor, "batch 3 height width"], features: Collection[str] = ()
@@ -98,10 +106,11 @@ class GraphNet(nn.Module):
             case "reshape":
                 return x.permute(0, 2, 3, 1).reshape(-1, *node["shape"])
             case "mean":
-                return x.mean((2, 3))
+                return _full(x).mean((2, 3))
             case "linear":
-                y = F.linear(x, self.weights[node["weight"]], self.weights[node["bias"]])
-                return _activated(y, node["activation"])
+                weight, bias = self.weights[node["weight"]], self.weights[node["bias"]]
+                with torch.autocast(x.device.type, enabled=False):
+                    return _activated(F.linear(x, weight, bias), node["activation"])
             case "sigmoid":
                 return torch.sigmoid(x)
             case op:
@@ -128,6 +137,11 @@ def _activated(x: Tensor, activation: str | None) -> Tensor:
             return x
 
 
+def _full(x: Tensor) -> Tensor:
+    """Mixed precision ends at the last convolution: pixels of the crop need more than 8 bits."""
+    return x.float() if x.dtype == torch.bfloat16 else x
+
+
 def shipped_networks() -> Path:
     """Folder of the networks that the package brings: NAME.safetensors of `idhand.nets.files`."""
     return Path(str(files("idhand.assets") / "data" / "networks"))
@@ -144,6 +158,8 @@ def load_net(name: NetName) -> GraphNet:
     x, y, z in px of 224, z relative to the wrist, positive farther; `presence` and `handedness`
     (batch, 1), probabilities of a hand and of a real right hand in an image that is not mirrored;
     `world` (batch, 63), metres.
+
+    `hand_studio` is `hand_landmark_full` trained on by `make backbone`; only its features are used.
     """
     resource = files("idhand.assets") / "data" / f"{name}.safetensors"
     with as_file(resource) as path, safe_open(path, framework="pt") as file:

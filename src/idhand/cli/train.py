@@ -10,7 +10,7 @@ from idhand.cli import EXIT_FINE
 from idhand.cli.common import num_cores, progress, terminate_as_interrupt, writable_folder
 
 Preset = Literal[
-    "baseline", "identity", "identity_film", "confidence",
+    "backbone", "baseline", "identity", "identity_film", "confidence",
     "paper_baseline", "paper_identity", "paper_confidence", "paper_heatmaps",
     "official_baseline", "debug",
 ]  # fmt: skip
@@ -56,6 +56,9 @@ class Command:
     """cpu, cuda or cuda:1."""
     amp: bool = False
     """Compute in bfloat16 where that is safe."""
+    in_memory: bool = False
+    """Keep all pictures in the device's memory (150 kB each) and cut crops there: for a GPU, which
+    would wait for the processes that cut them."""
     workers: Annotated[int | None, arg(metavar="N")] = None
     """Processes that prepare data; by default one for each core."""
     resume: bool = False
@@ -127,6 +130,7 @@ def make_run(command: Command, group: Any) -> Any:
         start=command.start,
         imagenet=command.imagenet,
         cache=command.cache or command.data / "features",
+        in_memory=command.in_memory,
         workers=max(workers, 1),
         group=group,
         cache_progress=_FeatureBar(),

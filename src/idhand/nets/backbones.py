@@ -1,17 +1,24 @@
-"""Image → feature vector: residual networks to train, or the shipped hand net as it is."""
+"""Image → feature vector: residual networks, or the shipped hand net, as it is or to train on."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from idhand.assets.nets import GraphNet, load_net
-from idhand.nets.resnet import ResNet
+from idhand.assets.nets import GraphNet, NetName, load_net
+from idhand.nets.resnet import RESNETS, ResNet, ResNetName
 
-BackboneName = Literal["resnet18", "resnet34", "resnet50", "hand_full", "hand_lite"]
-BACKBONES: tuple[BackboneName, ...] = get_args(BackboneName)
+HandBackboneName = Literal["hand_full", "hand_lite", "hand_studio"]
+BackboneName = ResNetName | HandBackboneName
+HAND_NETS: dict[HandBackboneName, NetName] = {
+    "hand_full": "hand_landmark_full",
+    "hand_lite": "hand_landmark_lite",
+    "hand_studio": "hand_studio",
+}
+"""Backbone → shipped net. `hand_studio` is the full one, trained on by `idhand train backbone`."""
+BACKBONES: tuple[BackboneName, ...] = (*RESNETS, *HAND_NETS)
 
 CROP_SIDE_PX = 224
 WORLD_SCALE = 10.0
@@ -19,40 +26,68 @@ WORLD_SCALE = 10.0
 
 
 class HandBackbone(nn.Module):
-    """The shipped hand net, never trained: what it sees and what it says of it, as one vector.
+    """The shipped hand net: what it sees and what it says of it, as one vector.
 
     Features, in order: the pooled vector (1152 of the full net, 672 of the lite one); the landmarks
     x, y, z in parts of the crop's side, x and y from its centre; the world points times ten; the
     logit of the hand's presence.
 
-    The net's weights are part of the package: they are neither parameters nor in the state dict.
+    Args:
+        name: Which one.
+        is_trained: Its weights are this module's own, to be trained. If not, they are part of the
+            package: neither parameters nor in the state dict.
     """
 
-    def __init__(self, name: Literal["hand_full", "hand_lite"]):
+    def __init__(self, name: HandBackboneName, *, is_trained: bool = False):
         super().__init__()
-        net = load_net("hand_landmark_full" if name == "hand_full" else "hand_landmark_lite")
-        # In a tuple, so that it is no submodule: not saved, not trained.
-        self._net = (net.eval().requires_grad_(False),)
+        net = load_net(HAND_NETS[name])
+        self.name: HandBackboneName = name
+        self.is_trained = is_trained
         self._pooled = _pooled_name(net)
-        self.num_features = (1152 if name == "hand_full" else 672) + 63 + 63 + 1
+        # A frozen net is in a tuple, so that it is no submodule: not saved, not trained.
+        self._frozen: tuple[GraphNet, ...] = ()
+        if is_trained:
+            net.requires_grad_(True).without_gradient("handedness")  # it is no feature
+            self.net = net
+        else:
+            self._frozen = (net.eval().requires_grad_(False),)
+        self.num_pooled = len(net.weights[_reader_of(net, self._pooled)["weight"]][0])
+        self.num_features = self.num_pooled + 63 + 63 + 1
+
+    @property
+    def graph(self) -> GraphNet:
+        """The net itself."""
+        return self._frozen[0] if self._frozen else self.net
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "HandBackbone":
         """Move or cast the hidden net with the module."""
-        self._net[0]._apply(fn, recurse)
+        for net in self._frozen:
+            net._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
-    @torch.no_grad()
     def forward(
         self, images01: Float[Tensor, "batch 3 224 224"]
     ) -> Float[Tensor, "batch features"]:
-        """Features of RGB crops 0..1, without gradients and in full precision."""
-        with torch.autocast(images01.device.type, enabled=False):
-            out = self._net[0](images01, features=[self._pooled])
+        """Features of RGB crops 0..1; of a frozen net without gradients and in full precision."""
+        if self.is_trained:
+            return self._features(images01)
+        with torch.no_grad(), torch.autocast(images01.device.type, enabled=False):
+            return self._features(images01)
+
+    def _features(self, images01: Tensor) -> Tensor:
+        out = self.graph(images01, features=[self._pooled])
         landmarks = out["landmarks"].unflatten(1, (21, 3)) / CROP_SIDE_PX
         landmarks = landmarks - landmarks.new_tensor([0.5, 0.5, 0.0])
         presence = torch.logit(out["presence"], eps=1e-6)
         parts = (out[self._pooled], landmarks.flatten(1), WORLD_SCALE * out["world"], presence)
         return torch.cat(parts, 1)
+
+    def landmarks_px(
+        self, features: Float[Tensor, "batch features"]
+    ) -> Float[Tensor, "batch 21 2"]:
+        """Where the net itself sees the keypoints in the crop."""
+        xyz = features[:, self.num_pooled : self.num_pooled + 63].unflatten(1, (21, 3))
+        return (xyz[..., :2] + 0.5) * CROP_SIDE_PX
 
 
 def _pooled_name(net: GraphNet) -> str:
@@ -62,10 +97,20 @@ def _pooled_name(net: GraphNet) -> str:
     return names[0]
 
 
-def build_backbone(name: BackboneName) -> "ResNet | HandBackbone":
-    """The backbone of that name; residual networks start from random weights."""
+def _reader_of(net: GraphNet, value: str) -> dict[str, Any]:
+    """A node that the value goes into."""
+    return next(node for node in net.nodes if value in node["inputs"])
+
+
+def build_backbone(name: BackboneName, *, tune: bool = False) -> "ResNet | HandBackbone":
+    """The backbone of that name.
+
+    Args:
+        name: Residual networks start from random weights and are always trained.
+        tune: Train a hand net, too.
+    """
     match name:
-        case "hand_full" | "hand_lite":
-            return HandBackbone(name)
+        case "hand_full" | "hand_lite" | "hand_studio":
+            return HandBackbone(name, is_trained=tune)
         case "resnet18" | "resnet34" | "resnet50":
             return ResNet(name)

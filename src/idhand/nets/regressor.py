@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from idhand.geometry import rotation_from_6d
-from idhand.nets.backbones import BACKBONES, BackboneName, HandBackbone, build_backbone
+from idhand.nets.backbones import BACKBONES, HAND_NETS, BackboneName, build_backbone
 from idhand.nets.decoder import INITS, NUM_STAGES, STARTS, UPDATES, Init, PoseDecoder, Start, Update
 from idhand.nets.estimate import Estimate
 from idhand.nets.layers import Mlp, Modulation, Standardise
@@ -35,6 +35,8 @@ class RegressorConfig:
     """What a network is made of."""
 
     backbone: BackboneName
+    tune: bool = False
+    """Of a hand net: train its weights, too, which are then the network's own."""
     identity: IdentityUse
     """`predicted`: the shape comes from the picture. `given`: it must be given, and only the hand
     layer uses it (the paper). `film`: where it is given, it also changes the features."""
@@ -71,6 +73,8 @@ class RegressorConfig:
             if getattr(self, name) not in known:
                 value = getattr(self, name)
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got '{value}'")
+        if self.tune and self.backbone not in HAND_NETS:
+            raise ValueError(f"tune is for hand nets; {self.backbone} is always trained")
         trunk = () if self.trunk is None else (self.trunk,)
         widths = (*trunk, *self.hidden, *(self.shape_hidden or ()), *self.confidence_hidden)
         if min((self.num_betas, *widths)) < 1:
@@ -83,6 +87,11 @@ class RegressorConfig:
                 "covariance nor a confidence in one; use 'predicted' or 'film'"
             )
 
+    @property
+    def is_frozen(self) -> bool:
+        """The backbone is never trained."""
+        return self.backbone in HAND_NETS and not self.tune
+
     def build(self) -> "Regressor":
         """The network with fresh weights, from torch's random state."""
         return Regressor(self)
@@ -94,7 +103,7 @@ class Regressor(nn.Module):
     def __init__(self, config: RegressorConfig):
         super().__init__()
         self.config = config
-        self.backbone = build_backbone(config.backbone)
+        self.backbone = build_backbone(config.backbone, tune=config.tune)
         self.num_features: int = self.backbone.num_features
         width = self.num_features
         self.trunk: nn.Sequential | None = None
@@ -118,7 +127,7 @@ class Regressor(nn.Module):
     @property
     def is_frozen(self) -> bool:
         """The backbone is never trained, so its features can be kept."""
-        return isinstance(self.backbone, HandBackbone)
+        return self.config.is_frozen
 
     def features(
         self, images01: Float[Tensor, "batch 3 224 224"]

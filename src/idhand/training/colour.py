@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +75,46 @@ def recoloured(
     if happens[1] and not is_contrast_first:
         x *= np.float32(contrast)
     return np.rint(np.clip(x, 0, 255)).astype(np.uint8)
+
+
+def recoloured_on_device(
+    rgb: Float[Tensor, "batch 3 height width"],
+    drawn: Float[Tensor, "batch 9"],
+    config: ColourConfig,
+) -> Float[Tensor, "batch 3 height width"]:
+    """The same of many pictures of 0..255 at once; the nine draws, uniform in 0..1, are given."""
+    happens = drawn[:, :4] < config.probability
+    is_contrast_first = drawn[:, 4] < 0.5
+
+    def scaled(column: int, low: float, high: float, nothing: float, where: Tensor) -> Tensor:
+        value = torch.where(where, low + (high - low) * drawn[:, column], nothing)
+        return value.float()[:, None, None, None]
+
+    def contrast(where: Tensor) -> Tensor:
+        return scaled(6, *config.contrast, 1.0, happens[:, 1] & where)
+
+    x = rgb + scaled(5, -config.brightness, config.brightness, 0.0, happens[:, 0])
+    x = (x * contrast(is_contrast_first)).clamp(0, 255)
+    saturation = scaled(7, *config.saturation, 1.0, happens[:, 2])
+    turn_deg = scaled(8, -config.hue_deg, config.hue_deg, 0.0, happens[:, 3])
+    x = _turned(x, saturation, turn_deg) * contrast(~is_contrast_first)
+    return x.clamp(0, 255).round()
+
+
+def _turned(
+    rgb: Float[Tensor, "batch 3 height width"],
+    saturation: Float[Tensor, "batch 1 1 1"],
+    turn_deg: Float[Tensor, "batch 1 1 1"],
+) -> Float[Tensor, "batch 3 height width"]:
+    """Saturation times a factor, hue plus an angle, in HSV."""
+    value, low = rgb.amax(1, keepdim=True), rgb.amin(1, keepdim=True)
+    chroma = value - low
+    safe = chroma.clamp(min=1e-6)
+    r, g, b = rgb.split(1, 1)
+    sector = torch.where(
+        value == r, (g - b) / safe, torch.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe)
+    )
+    strength = torch.minimum(chroma * saturation, value)
+    k = rgb.new_tensor([5.0, 3.0, 1.0])[:, None, None] + sector + turn_deg / 60
+    k = torch.remainder(k, 6)
+    return value - strength * torch.minimum(k, 4 - k).clamp(0, 1)

@@ -86,8 +86,7 @@ def _needs(lacks_net: bool) -> str:
 
 def _check_net(net: RegressorConfig, config: TrainConfig) -> None:
     """Whether the network can be trained like that."""
-    is_frozen = net.backbone in ("hand_full", "hand_lite")
-    if config.views is not None and not is_frozen:
+    if config.views is not None and not net.is_frozen:
         raise ValueError(
             f"features of {net.backbone} cannot be kept, for it is trained itself; views=None"
         )

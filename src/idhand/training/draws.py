@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-IDENTITY_KNOWN, IDENTITY_NOISE, LAYERS = 1, 2, 3
+IDENTITY_KNOWN, IDENTITY_NOISE, LAYERS, JITTER, COLOUR = 1, 2, 3, 4, 5
 """What numbers are drawn for: another stream, other numbers."""
 
 

@@ -224,16 +224,17 @@ class _Run:
             return
         share = 1 - self.config.ema_decay_at(state.step)
         with torch.no_grad():
-            pairs = zip(state.averaged.parameters(), state.task.parameters(), strict=True)
-            for average, weight in pairs:
-                average.lerp_(weight, share)
+            averages: list[Any] = [*state.averaged.parameters()]
+            weights: list[Any] = [*state.task.parameters()]
+            torch._foreach_lerp_(averages, weights, share)  # pyright: ignore
             pairs = zip(state.averaged.buffers(), state.task.buffers(), strict=True)
             for kept, value in pairs:
                 kept.copy_(value)
 
     def _check_finite(self, values: Mapping[str, Tensor], batch: Batch) -> None:
         """Stop all processes before a number that is none gets into the weights."""
-        wrong = [name for name, value in values.items() if not torch.isfinite(value.detach())]
+        are_fine = torch.stack([value.detach() for value in values.values()]).isfinite().tolist()
+        wrong = [name for name, is_fine in zip(values, are_fine, strict=True) if not is_fine]
         if not self.group.any(bool(wrong)):
             return
         path = self.checkpoints.latest()

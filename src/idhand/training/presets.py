@@ -12,6 +12,27 @@ from idhand.training.examples import CropConfig
 from idhand.training.schedule import LoopConfig
 
 
+def backbone() -> TrainConfig:
+    """The hand net itself, trained on under heads that may know the person; for a GPU.
+
+    `make backbone` ships it, without the heads.
+    """
+    return TrainConfig(
+        name="backbone",
+        net=replace(nets.identity_film(), backbone="hand_full", tune=True),
+        loop=LoopConfig(
+            optimiser="adamw", lr=1e-3, weight_decay=0.01, batch=256, steps=4000,
+            schedule="cosine", warmup_steps=200, clip_norm=1.0, ema_decay=0.999, amp="bf16",
+            validate_every=2000, checkpoint_every=500,
+        ),
+        loss=replace(ours(), landmarks=5.0),
+        crops=CropConfig(colour=mild_colour()),
+        identity_dropout=0.5,
+        identity_noise=0.2,
+        export="float16",
+    )  # fmt: skip
+
+
 def baseline() -> TrainConfig:
     """Ours, anonymous: heads on the frozen hand net, from features that are computed once."""
     return TrainConfig(
@@ -134,7 +155,7 @@ def debug() -> TrainConfig:
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
     preset.__name__: preset
     for preset in (
-        baseline, identity, identity_film, confidence,
+        backbone, baseline, identity, identity_film, confidence,
         paper_baseline, paper_identity, paper_confidence, paper_heatmaps, official_baseline, debug,
     )
 }  # fmt: skip

@@ -33,6 +33,7 @@ from idhand.training.features import (
     feature_folder,
 )
 from idhand.training.loop import Trained, train
+from idhand.training.memory import MemoryExamples
 from idhand.training.processes import Group
 from idhand.training.tasks import HeatmapTask, RegressorTask, with_confidence
 from idhand.training.validation import validator
@@ -57,8 +58,10 @@ class Run:
     """A file with a residual network's weights to start from, torchvision's names."""
     cache: Path | None = None
     """Folder for features of frozen backbones; trainings share it."""
+    in_memory: bool = False
+    """Keep all pictures in the device's memory and cut the crops there."""
     workers: int = 1
-    """Processes that compute features."""
+    """Processes that compute features, or read pictures into memory."""
     group: Group = Group()  # noqa: RUF009  frozen
     cache_progress: Callable[[int, int], None] | None = None
 
@@ -111,6 +114,7 @@ class Run:
             examples, val = self._pictures(self.samples), self._val_pictures()
         else:
             examples, val = self._features(net)
+        net.to(self.group.device)
         if self.start is None:
             net.measure(_typical(net, examples))
         return RegressorTask(net, model, self.config), examples, val
@@ -146,10 +150,15 @@ class Run:
             )
         return net
 
-    def _pictures(self, samples: Sequence[Sample], *, training: bool = True) -> ImageExamples:
+    def _pictures(self, samples: Sequence[Sample], *, training: bool = True) -> Examples:
         config = self.config
         is_2d = config.task == "heatmaps"
         crops = config.crops if training else replace(config.crops, colour=None)
+        if self.in_memory:
+            return MemoryExamples.read(
+                samples, crops, None if config.net is None else config.net.hand_model,
+                workers=self.workers, device=self.group.device,
+            )  # fmt: skip
         return ImageExamples(
             samples=samples,
             config=crops,
@@ -158,7 +167,7 @@ class Run:
             num_workers=config.loop.num_workers,
         )
 
-    def _val_pictures(self) -> ImageExamples | None:
+    def _val_pictures(self) -> Examples | None:
         return None if self.val is None else self._pictures(self.val, training=False)
 
     def _features(self, net: Regressor) -> tuple[FeatureExamples, FeatureExamples | None]:
@@ -266,7 +275,7 @@ def _typical(net: Regressor, examples: Examples) -> torch.Tensor:
         return torch.zeros(2, net.num_features)
     with torch.inference_mode():
         parts = [
-            net.features(batch.inputs01)
+            net.features(batch.to(net.decoder.start.device).inputs01)
             for batch in examples.batches(order, 0, steps, rank=0, ranks=1)
         ]
     return torch.cat(parts)

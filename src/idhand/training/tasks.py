@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from idhand.hand import HandModel
 from idhand.losses import Truth, loss_terms, ranking_loss, reduced, shape_errors
+from idhand.nets.backbones import CROP_SIDE_PX, HandBackbone
 from idhand.nets.estimate import Estimate
 from idhand.nets.heatmaps import HeatmapNet, heatmap_loss, target_heatmaps
 from idhand.nets.regressor import Regressor
@@ -44,12 +45,17 @@ class RegressorTask(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Weighted loss terms."""
         betas, known = self._told(batch)
-        estimate = self.estimate(batch, betas, known)
+        features = self._features(batch)
+        estimate = self._estimate(features, betas, known)
         with torch.autocast(batch.inputs.device.type, enabled=False):
-            truth = truth_of(batch)
+            truth, loss = truth_of(batch), self.config.loss
             if self.config.task == "confidence":
                 return {"ranking": self._ranking(estimate, truth)}
-            return loss_terms(estimate, truth, self.model, self.config.loss)
+            terms = loss_terms(estimate, truth, self.model, loss)
+            if loss.landmarks and isinstance(backbone := self.net.backbone, HandBackbone):
+                seen_px = backbone.landmarks_px(features)
+                terms["landmarks"] = loss.landmarks * landmark_loss(seen_px, batch.points_px)
+            return terms
 
     def estimate(
         self,
@@ -58,8 +64,20 @@ class RegressorTask(nn.Module):
         known: Bool[Tensor, " batch"] | None = None,
     ) -> Estimate:
         """The network's estimate, in float32 however it was computed."""
-        call = self.net if batch.inputs.ndim == 4 else self.net.from_features
-        out = call(batch.inputs01, betas, known)
+        return self._estimate(self._features(batch), betas, known)
+
+    def _features(self, batch: Batch) -> Float[Tensor, "batch features"]:
+        """The batch's, or those of its pictures."""
+        inputs = batch.inputs01
+        return self.net.features(inputs) if inputs.ndim == 4 else inputs
+
+    def _estimate(
+        self,
+        features: Float[Tensor, "batch features"],
+        betas: Float[Tensor, "batch betas"] | None,
+        known: Bool[Tensor, " batch"] | None,
+    ) -> Estimate:
+        out = self.net.from_features(features, betas, known)
         floats = {
             name: value.to(FULL_PRECISION) for name, value in vars(out).items() if value is not None
         }
@@ -112,6 +130,15 @@ class HeatmapTask(nn.Module):
             side_px = batch.inputs.shape[-1]
             targets = target_heatmaps(points_px, side_px)
             return {"heatmaps": heatmap_loss([stage.float() for stage in logits], targets)}
+
+
+def landmark_loss(
+    seen_px: Float[Tensor, "batch 21 2"], true_px: Float[Tensor, "batch 21 2"]
+) -> Float[Tensor, ""]:
+    """Mean absolute difference in sides of the crop, of the keypoints that are known."""
+    wrong = (seen_px - true_px) / CROP_SIDE_PX
+    is_known = torch.isfinite(wrong)
+    return torch.where(is_known, wrong, 0).abs().sum() / is_known.sum().clamp(min=1)
 
 
 def truth_of(batch: Batch) -> Truth:
