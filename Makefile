@@ -1,11 +1,12 @@
 # demo: the main job on the bundled pictures. test: the tests. weights: the shipped networks, anew
-# (about 90 minutes on two cores, goes on where it was). All set up what they need first.
+# (about 45 minutes on two cores, goes on where it was). backbone: the hand net under them, which
+# wants a GPU. All set up what they need first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check test-slow bench weights clean
+.PHONY: demo test check test-slow bench weights backbone clean
 
 demo: $(STAMP)
 	$(BIN)/idhand demo --out out/demo
@@ -28,13 +29,20 @@ bench: $(STAMP)
 
 W := out/weights
 weights: $(STAMP)
-	$(BIN)/idhand synth --subjects 2500 --images 30000 --out $W/train
+	$(BIN)/idhand synth --subjects 2500 --images 30000 --seed 2 --out $W/train
 	$(BIN)/idhand synth --split val --subjects 100 --images 2000 --out $W/val
 	for net in baseline identity identity_film; do \
 	  $(BIN)/idhand train $$net --data $W/train --val $W/val --cache $W/features --views 2 --steps 6000 --out $W/$$net || exit; \
 	done
 	$(BIN)/idhand train confidence --start $W/baseline/baseline.safetensors --data $W/train --val $W/val --cache $W/features --views 2 --out $W/confidence
 	$(BIN)/python tools/build_networks.py --runs $W --validation $W/val
+
+B := out/backbone
+backbone: $(STAMP)
+	$(BIN)/idhand synth --subjects 7500 --images 90000 --seed 1 --out $B/train
+	$(BIN)/idhand synth --split val --subjects 100 --images 2000 --out $B/val
+	$(BIN)/idhand train backbone --data $B/train --val $B/val --device cuda --in-memory --batch 512 --steps 1700 --out $B/run
+	$(BIN)/python tools/build_backbone.py --trained $B/run/backbone.safetensors
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "idhand needs Python 3.11 or newer")'

@@ -15,12 +15,12 @@ import numpy as np
 from jaxtyping import Float
 
 from idhand import Identity, Pipeline, read_image
-from idhand.calibration import Anchor, Calibration, calibrate_shape
+from idhand.calibration import Anchor, Calibration
 from idhand.geometry import intrinsics_from_fov
 from idhand.identity import measure
 from idhand.media import VideoReader
 from idhand.records import Detection, HandResult
-from idhand.refinement import hand_size_px, observations
+from idhand.refinement import hand_size_px
 
 CALIBRATION_FRAMES = 20
 """Frames of a clip that its calibration uses, evenly spread."""
@@ -113,7 +113,12 @@ class RealData:
         """The set from the cache, or found now and put there."""
         key = hashlib.sha256(
             json.dumps(
-                [name, self.quick, max_hands, *(["features"] if self.pipe.reader else [])]
+                [
+                    name,
+                    self.quick,
+                    max_hands,
+                    *([self.pipe.reader.label] if self.pipe.reader else []),
+                ]
             ).encode()
         ).hexdigest()[:8]
         file = None if self.cache is None else self.cache / f"{name}_{key}.npz"
@@ -189,14 +194,13 @@ def fuse(
 
     K and the distortion are those of all hands, or one per hand.
     """
-    n, config = len(hands), pipe.config.calibration
+    n = len(hands)
     Ks = [K] * n if isinstance(K, np.ndarray) else K
     dists = [dist] * n if isinstance(dist, np.ndarray) or dist is None else dist
-    seen, world = observations(hands, Ks, dists, config.objective)
     anchor = None
     if hand_length_mm is not None:
         anchor = Anchor(hand_length=hand_length_mm / 1e3, sigma=2e-3)
-    return calibrate_shape(pipe.model, seen, world, pipe.prior, anchor, config)
+    return pipe.fuse(hands, Ks, dists, anchor)
 
 
 def identity_of(

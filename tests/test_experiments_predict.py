@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -26,6 +27,7 @@ from idhand.pipeline import load
 from idhand.predictions import Predictions
 from idhand.records import Sample
 from idhand.refinement import Objective, ObjectiveConfig, State
+from idhand.refinement.network import Trust
 from idhand.refinement.official import OfficialConfig, fit_officially
 from idhand.refinement.points import keypoints, landmark_points
 from tests.conftest import toy_hand
@@ -285,7 +287,8 @@ def test_a_box_that_is_none_is_refused() -> None:
 def test_looks_hold_what_the_net_saw() -> None:
     looks, samples = demo_looks(), demo_samples()
     assert looks.found.tolist() == [True, True, True, True, False]
-    assert looks.header == {"dataset": "demo", "data": "hash"}
+    label = HandBackbone("hand_full").label
+    assert looks.header == {"dataset": "demo", "data": "hash", "features": label}
     assert looks.features is not None
     for name in ("landmarks_px", "R_cam_view", "score", "features"):
         assert np.isnan(getattr(looks, name)[-1]).all()
@@ -484,7 +487,7 @@ def test_refining_brings_hands_nearer_to_the_truth(directions: Any) -> None:
     before = exact.predictions(0.12)
     placed = wrists(exact.looks, before.rotations, before.betas, open_hand())  # pyright: ignore
     start = replace(before, wrist_cam=placed)
-    after = refine(before, exact.looks, config=RefineConfig(directions=directions))
+    after = refine(before, exact.looks, config=RefineConfig(trust=Trust(directions=directions)))
     truth = true_keypoints(exact)
     errors = [
         np.linalg.norm(keypoints_cam(each) - truth, axis=-1).mean() for each in (start, after)
@@ -493,6 +496,57 @@ def test_refining_brings_hands_nearer_to_the_truth(directions: Any) -> None:
     assert np.allclose(after.betas, before.betas)  # pyright: ignore[reportArgumentType]
     assert np.array_equal(after.confidence, before.confidence)  # pyright: ignore
     assert after.method == "guess + refined"
+
+
+def test_a_network_s_own_keypoints_are_fitted() -> None:
+    """The landmark net is off to one side; the network marks the keypoints where they are."""
+    exact = scene()
+    off = replace(exact.looks, landmarks_px=exact.looks.landmarks_px + 8.0)
+    truth, right = true_keypoints(exact), exact.predictions()
+    zero = np.zeros(3)
+    pixels = [
+        cv2.projectPoints(points * (1.0 if is_right else FLIP), zero, zero, K, dist)[0][:, 0]
+        for points, is_right, K, dist in zip(
+            truth, exact.looks.is_right, exact.looks.K, exact.looks.dist, strict=True
+        )
+    ]
+    marked = replace(
+        right,
+        points_px=np.stack(pixels),
+        header={**right.header, "points": "keypoints"},
+    )
+    errors = {}
+    for points in ("landmarks", "network", "both"):
+        trust = Trust(points=points)  # pyright: ignore[reportArgumentType]
+        after = refine(marked, off, config=RefineConfig(trust=trust))
+        errors[points] = np.linalg.norm(keypoints_cam(after) - truth, axis=-1).mean()
+    assert errors["network"] < 0.8 * errors["both"] < 0.4 * errors["landmarks"]
+    by_adam = refine(marked, off, config=RefineConfig(solver="paper_adam"))
+    without = refine(right, off, config=RefineConfig(solver="paper_adam"))
+    wrong = [
+        np.linalg.norm(keypoints_cam(each) - truth, axis=-1).mean() for each in (by_adam, without)
+    ]
+    assert wrong[0] < wrong[1]
+
+
+def test_predictions_hold_the_keypoints_that_the_net_marks() -> None:
+    samples = demo_samples()
+    looks = look(samples, detector(), HandBackbone("hand_studio"))
+    marked = predict(small_net(backbone="hand_studio"), looks)
+    assert marked.header["points"] == "keypoints"
+    assert marked.points_px is not None
+    found = looks.found
+    off = {
+        name: np.linalg.norm(points[found] - true_points(samples)[found], axis=-1).mean()
+        for name, points in (("network", marked.points_px), ("landmarks", looks.landmarks_px))
+    }
+    assert off["network"] < 0.8 * off["landmarks"]
+    with pytest.raises(ValueError, match="look again for this network"):
+        predict(small_net(), looks)
+
+
+def true_points(samples: Any) -> np.ndarray:
+    return np.stack([sample.keypoints_px for sample in samples])
 
 
 def test_directions_of_the_network_hold_its_pose() -> None:
@@ -506,7 +560,8 @@ def test_directions_of_the_network_hold_its_pose() -> None:
     truth = true_keypoints(exact)
     errors = {}
     for directions in ("landmarks", "network"):
-        config = RefineConfig(directions=directions)  # pyright: ignore[reportArgumentType]
+        trust = Trust(directions=directions)  # pyright: ignore[reportArgumentType]
+        config = RefineConfig(trust=trust)
         after = refine(exact.predictions(), flat, config=config)
         errors[directions] = np.linalg.norm(keypoints_cam(after) - truth, axis=-1).mean()
     assert errors["network"] < 0.004
@@ -568,7 +623,7 @@ def test_what_cannot_be_refined_is_refused() -> None:
     with pytest.raises(ValueError, match="keeps the shape"):
         RefineConfig(solver="paper_adam", shape="free")
     with pytest.raises(ValueError, match="must be positive"):
-        RefineConfig(network_weight=0.0)
+        Trust(direction_weight=0.0)
 
 
 def test_hands_that_one_of_both_lacks_stay_missed() -> None:

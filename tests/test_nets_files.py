@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from idhand.nets.backbones import HandBackbone
 from idhand.nets.files import load_regressor, save_net, saved_config, saved_meta
 from idhand.nets.heatmaps import HeatmapStage
 from idhand.nets.regressor import Regressor, RegressorConfig, identity_film
@@ -156,3 +157,12 @@ def test_residual_networks_have_torchvision_s_size():
     for name, size in sizes.items():
         net = ResNet(name)  # pyright: ignore[reportArgumentType]
         assert sum(p.numel() for p in net.parameters()) == size
+
+
+def test_a_network_on_other_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "net.safetensors"
+    save_net(CONFIG.build(), path, {})
+    load_regressor(path)
+    monkeypatch.setattr(HandBackbone, "label", "hand_lite-another")
+    with pytest.raises(ValueError, match="this idhand brings 'hand_lite-another'"):
+        load_regressor(path)

@@ -11,12 +11,13 @@ import torch
 
 import idhand
 from idhand.assets.nets import shipped_networks
+from idhand.experiments.shapes import shape_errors_mm
 from idhand.nets import regressor as presets
 from idhand.nets.files import load_regressor, save_net
 from idhand.nets.reading import Reader
 from idhand.pipeline import Pipeline, PipelineConfig
 from idhand.records import HandResult
-from idhand.refinement.network import MAX_DEPTH_RATIO, mixed_noise, solve_near
+from idhand.refinement.network import MAX_DEPTH_RATIO, network_noise, solve_near
 from idhand.view.results import ImageHands, read_hands, write_hands
 
 
@@ -56,6 +57,46 @@ def test_the_network_makes_the_demo_better(
         np.testing.assert_array_equal(plain.keypoints_cam, same.keypoints_cam)
         without.append(root_error_mm(plain, entry))
     assert np.mean(with_network) < 0.8 * np.mean(without)
+
+
+def test_calibration_reads_with_the_network(
+    pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
+) -> None:
+    """The person's fingers are long for the palm: more of it is seen with the network."""
+    assert pipe.reader is not None
+    truth = json.loads((files("idhand.assets") / "data/demo/truth.json").read_text())
+    hands, Ks = [], []
+    for rgb, K, _ in shots[::2]:
+        hands += pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
+        Ks.append(K)
+    dists = [None] * len(Ks)
+    with_network = pipe.fuse(hands, Ks, dists)
+    without = pipe.fuse([replace(hand, features=None) for hand in hands], Ks, dists)
+    alone = PipelineConfig(network=None).build().fuse(hands, Ks, dists)
+    torch.testing.assert_close(without.betas, alone.betas, rtol=0, atol=0)
+    true = torch.tensor(truth["betas"], dtype=torch.float64)[None]
+    errors = [
+        shape_errors_mm(pipe.model, fused.betas[None], true)["rest_verts_scaled"][0]
+        for fused in (with_network, without)
+    ]
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_keypoints_lie_in_the_real_picture(
+    pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
+) -> None:
+    assert pipe.reader is not None
+    off = []
+    for rgb, _, entry in shots[:6]:
+        (seen,) = pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
+        points = pipe.reader.keypoints_px([seen])
+        assert points is not None
+        truth = np.array(entry["keypoints_px"])
+        off.append(
+            [np.linalg.norm(p - truth, axis=1).mean() for p in (points[0], seen.landmarks_px)]
+        )
+    network, landmarks = np.mean(off, axis=0)
+    assert network < 0.8 * landmarks
 
 
 def test_a_mirrored_detection_reads_as_the_mirrored_hand(
@@ -132,11 +173,11 @@ def test_a_hand_that_went_astray_stays_where_it_started(
     from idhand.refinement import RefinementConfig, closed_form_start, observations
 
     rgb, K, _ = shots[0]
-    seen, world = observations(pipe.detector.detect(rgb, max_hands=1), [K], [None], mixed_noise())
-    objective = replace(pipe._objective, config=mixed_noise())
+    seen, world = observations(pipe.detector.detect(rgb, max_hands=1), [K], [None], network_noise())
+    objective = replace(pipe._objective, config=network_noise())
     right = closed_form_start(objective, seen, world, pipe.prior.mean[None])
     far = replace(right, wrist=right.wrist * 3 * MAX_DEPTH_RATIO)
-    config = RefinementConfig(objective=mixed_noise())
+    config = RefinementConfig(objective=network_noise())
     kept = solve_near(objective, seen, far, config, shape=False)
     torch.testing.assert_close(kept.state.wrist, far.wrist, atol=0, rtol=0)
     assert kept.status.tolist() == [1]

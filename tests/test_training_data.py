@@ -574,7 +574,7 @@ def test_a_network_and_then_its_confidence(tmp_path: Path):
     assert meta["steps"] == 6
     assert meta["validation"] == trained.metrics
     assert meta["training"]["loop"]["seed"] == 0
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["backbone"] == "hand_full"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["backbone"] == "hand_studio"
     assert (tmp_path / "run" / "commit.txt").read_text().startswith(commit())
     assert len(list((tmp_path / "features").iterdir())) == 2
     loop = replace(PRESETS["confidence"]().loop, batch=8, steps=4, log_every=2)

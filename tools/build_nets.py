@@ -35,7 +35,9 @@ ORIGIN = (
     "palm_detection_full.safetensors, hand_landmark_full.safetensors and\n"
     "hand_landmark_lite.safetensors are the MediaPipe Hands\n"
     f"nets (Copyright The MediaPipe Authors) from the npm package {PACKAGE},\n"
-    "converted by tools/build_nets.py: weights unchanged, container changed. Their licence:\n\n"
+    "converted by tools/build_nets.py: weights unchanged, container changed.\n"
+    "hand_studio.safetensors is hand_landmark_full trained on by `make backbone`: weights "
+    "changed.\nTheir licence:\n\n"
 )
 # Names of the outputs, in the order of the source graph. The world points are metres.
 HAND_OUTPUTS = ("landmarks", "presence", "handedness", "world")

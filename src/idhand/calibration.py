@@ -89,6 +89,7 @@ def calibrate_shape(
     prior: ShapePrior,
     anchor: Anchor | None = None,
     config: CalibrationConfig | None = None,
+    start: State | None = None,
 ) -> Calibration:
     """Estimate one shape from photos of one hand.
 
@@ -99,6 +100,7 @@ def calibrate_shape(
         prior: Population of shapes and of landmark biases.
         anchor: Hand length by ruler, if known.
         config: Robustness and iterations.
+        start: Of each photo, such as a network says it; None: the closed form.
     """
     config = config or CalibrationConfig()
     objective = Objective(
@@ -109,7 +111,8 @@ def calibrate_shape(
         bias_precision=torch.linalg.inv(prior.bias_covariance),
     )
     n = len(world)
-    start = closed_form_start(objective, seen, world, prior.mean.expand(n, -1))
+    if start is None:
+        start = closed_form_start(objective, seen, world, prior.mean.expand(n, -1))
     refinement = RefinementConfig(objective=config.objective)
     own = solve(objective, seen, start, refinement, shape=True)
     own_cost = _photo_cost(objective, own.state, seen)

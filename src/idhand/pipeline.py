@@ -15,6 +15,7 @@ from idhand.assets.models import landmark_bias_covariance
 from idhand.assets.nets import shipped_networks
 from idhand.calibration import Anchor, Calibration, CalibrationConfig, ShapePrior, calibrate_shape
 from idhand.detection import HandDetector
+from idhand.fusion import FusionConfig, Honesty, fuse
 from idhand.geometry import intrinsics_from_fov, project
 from idhand.hand import HandModel
 from idhand.identity import Identity, PhotoUse, measure
@@ -33,12 +34,8 @@ from idhand.refinement import (
     observations,
     solve,
 )
-from idhand.refinement.network import (
-    mixed_noise,
-    network_start,
-    solve_near,
-    with_directions,
-)
+from idhand.refinement.evidence import observed
+from idhand.refinement.network import Trust, network_evidence, network_noise, solve_near
 
 Rgb = np.ndarray
 """uint8 (height, width, 3); checked with a sentence at the front door, as are the others."""
@@ -65,11 +62,20 @@ class PipelineConfig:
     network: Path | Literal["shipped"] | None = "shipped"
     """A trained network whose pose is the start and part of the evidence; None: landmarks alone."""
     network_refinement: RefinementConfig = field(
-        default_factory=lambda: RefinementConfig(objective=mixed_noise())
+        default_factory=lambda: RefinementConfig(objective=network_noise())
     )
     """The solver and the noise of the evidence where a network says the pose."""
-    network_weight: float = 3.0
-    """Of the network's bone directions against the landmark net's."""
+    trust: Trust = field(default_factory=Trust)
+    """How much the network's word counts beside the landmark net's."""
+    network_calibration: CalibrationConfig = field(
+        default_factory=lambda: CalibrationConfig(
+            objective=replace(network_noise(), evidence_scale=0.3)
+        )
+    )
+    """How photos are fused where a network says each one's pose and shape. The shapes it says are
+    fused first and are the prior of the fit to its keypoints and directions. Both come from the
+    same features, so the fit's evidence counts for less than it states (chosen on the studio's
+    validation people, docs/results.md)."""
 
     def build(self) -> "Pipeline":
         """Load nets and hand model.
@@ -81,8 +87,14 @@ class PipelineConfig:
         model, path = open_hand(), self.network
         if path == "shipped":
             path = shipped_networks() / "identity_film.safetensors"
-        reader = None if path is None else Reader.load(Path(path), model.name)
-        return Pipeline(config=self, detector=HandDetector(), model=model, reader=reader)
+        reader, honesty = None, None
+        if path is not None:
+            reader = Reader.load(Path(path), model.name)
+            beside = Path(path).with_name("honesty.json")
+            honesty = Honesty.load(beside) if beside.is_file() else None
+        return Pipeline(
+            config=self, detector=HandDetector(), model=model, reader=reader, honesty=honesty
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +105,9 @@ class Pipeline:
     detector: HandDetector
     model: HandModel
     reader: Reader | None = None
+    honesty: Honesty | None = None
+    """How far the network's shapes can be believed: `honesty.json` beside its file. Without, they
+    do not count in a calibration."""
 
     @cached_property
     def _left_model(self) -> HandModel:
@@ -189,13 +204,58 @@ class Pipeline:
             known = None if identity is None else betas.expand(n, -1)
             said = self.reader.read(detections, [K] * n, [dist] * n, known)
             shapes = said.betas if known is None else known
-            start, directions = network_start(self.model, said.rotations, shapes, seen)
-            seen = with_directions(seen, directions, "both", self.config.network_weight)
+            marked = self._marked(detections, [K] * n, [dist] * n)
+            start, seen = network_evidence(
+                self.model, said.rotations, shapes, seen, marked, self.config.trust
+            )
             solution = solve_near(objective, seen, start, config, shape=known is None)
         else:
             start = closed_form_start(objective, seen, world, betas.expand(n, -1))
             solution = solve(objective, seen, start, config, shape=identity is None)
         return self._results(objective, detections, seen, solution, K, identity, K_is_guess)
+
+    def fuse(
+        self,
+        detections: Sequence[Detection],
+        Ks: Sequence[Intrinsics],
+        dists: Sequence[Distortion | None],
+        anchor: Anchor | None = None,
+    ) -> Calibration:
+        """One shape from one person's hands, which were detected each in an image of its own.
+
+        The network has its say if all have features; see `Reader.with_features`.
+        """
+        reads = self.reader is not None and all(d.features is not None for d in detections)
+        config = self.config.network_calibration if reads else self.config.calibration
+        seen, world = observations(detections, Ks, dists, config.objective)
+        if not reads:
+            return calibrate_shape(self.model, seen, world, self.prior, anchor, config)
+        assert self.reader is not None
+        said, prior = self.reader.read(detections, Ks, dists, None), self.prior
+        if self.honesty is not None:
+            fusing = FusionConfig(honesty=self.honesty)
+            fused = fuse(said.betas, said.betas_cov, None, (prior.mean, prior.covariance), fusing)
+            prior = replace(prior, mean=fused.betas, covariance=fused.covariance)
+        marked = self._marked(detections, Ks, dists)
+        start, seen = network_evidence(
+            self.model, said.rotations, said.betas, seen, marked, self.config.trust
+        )
+        return calibrate_shape(self.model, seen, world, prior, anchor, config, start)
+
+    def _marked(
+        self,
+        detections: Sequence[Detection],
+        Ks: Sequence[Intrinsics],
+        dists: Sequence[Distortion | None],
+    ) -> torch.Tensor | None:
+        """The network's own keypoints, as `Observations` have points; None: it marks none."""
+        assert self.reader is not None
+        points = self.reader.keypoints_px(detections)
+        if points is None:
+            return None
+        rows = zip(points, Ks, dists, detections, strict=True)
+        straight = [observed(px, K, dist, d.is_right) for px, K, dist, d in rows]
+        return torch.from_numpy(np.stack(straight))
 
     def _intrinsics(self, rgb: Rgb, K: Intrinsics | None) -> tuple[Intrinsics, bool]:
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
@@ -327,7 +387,6 @@ def calibrate(
         ValueError: If no photo shows a usable hand, or an argument is out of range.
     """
     _check_anchor(hand_length_mm, hand_length_sigma_mm)
-    config = pipe.config
     detections: list[Detection | None] = []
     cameras: list[tuple[Intrinsics, bool]] = []
     reasons: list[str] = []
@@ -344,13 +403,10 @@ def calibrate(
             f"no usable hand in {len(detections)} photos ({found}); add clearer photos"
         )
     hands = [d for d in detections if d is not None]
-    seen, world = observations(
-        hands, [cameras[i][0] for i in used], [dist] * len(used), config.calibration.objective
-    )
     anchor = None
     if hand_length_mm is not None:
         anchor = Anchor(hand_length=hand_length_mm / 1e3, sigma=hand_length_sigma_mm / 1e3)
-    fused = calibrate_shape(pipe.model, seen, world, pipe.prior, anchor, config.calibration)
+    fused = pipe.fuse(hands, [cameras[i][0] for i in used], [dist] * len(used), anchor)
     betas, covariance = fused.betas.numpy(), fused.covariance.numpy()
     known = sum(not cameras[i][1] for i in used)
     return Identity(
@@ -395,6 +451,8 @@ def _one_hand(pipe: Pipeline, rgb: Rgb, is_right: bool | None) -> tuple[Detectio
     best = max(hands, key=lambda h: h.score * hand_size_px(h))
     if best.score < pipe.config.min_presence:
         return None, f"hand not sure (presence {best.score:.2f})"
+    if pipe.reader is not None:
+        (best,) = pipe.reader.with_features(rgb, [best])
     return best, ""
 
 

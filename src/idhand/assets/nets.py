@@ -4,8 +4,10 @@ Source: MediaPipe Hands (Zhang et al., "MediaPipe Hands: On-device Real-time Han
 converted by tools/build_nets.py. Licence: Apache-2.0, data/MEDIAPIPE_LICENSE.txt.
 """
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Literal
@@ -166,6 +168,13 @@ def load_net(name: NetName) -> GraphNet:
         graph = json.loads(file.metadata()["graph"])
         weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     return GraphNet(graph, weights)
+
+
+@cache
+def net_sha256(name: NetName) -> str:
+    """Hash of a shipped net's file."""
+    resource = files("idhand.assets") / "data" / f"{name}.safetensors"
+    return hashlib.sha256(resource.read_bytes()).hexdigest()
 
 
 def run_net(

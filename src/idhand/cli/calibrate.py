@@ -23,6 +23,7 @@ from idhand.cli.common import (
     writable_folder,
     write_page,
 )
+from idhand.data.manifest import sha256_of
 from idhand.media import FoundMedia, VideoReader, read_image, scaled_down
 from idhand.refinement import hand_size_px
 from idhand.view import HtmlReport, ReportPhoto
@@ -59,7 +60,8 @@ class Command:
     top_k: Annotated[int, arg(metavar="K")] = 10
     """Pictures that --mode top_k takes."""
     honesty: Annotated[Path | None, arg(metavar="FILE")] = None
-    """With --predictions: how far the network's covariances can be believed, honesty.json."""
+    """With --predictions: how far the network's covariances can be believed, honesty.json. Of
+    shipped networks it is found by itself."""
     hand_length_mm: Annotated[float | None, arg(metavar="MM")] = None
     """From the crease at the wrist to the tip of the middle finger, hand flat."""
     hand_length_sigma_mm: Annotated[float, arg(metavar="MM")] = 2.0
@@ -137,12 +139,14 @@ def _from_predictions(command: Command, path: Path) -> int:
 
     if command.out.is_file():
         raise ValueError(f"--out {command.out} is a file; with --predictions name a folder")
-    honesty = None if command.honesty is None else Honesty.load(command.honesty)
+    predictions = Predictions.load(path)
+    beside = command.honesty or _shipped_honesty(predictions.header.get("network", ""))
+    honesty = None if beside is None else Honesty.load(beside)
     fusion = FusionConfig(mode=command.mode, top_k=command.top_k, honesty=honesty)
     ruler_mm = None
     if command.hand_length_mm is not None:
         ruler_mm = (command.hand_length_mm, command.hand_length_sigma_mm)
-    people, without = profiles(Predictions.load(path), fusion, ruler_mm)
+    people, without = profiles(predictions, fusion, ruler_mm)
     out, report = writable_folder(command.out), Report()
     for subject in without:
         report.problem(f"{subject} has no usable picture; the others go on")
@@ -158,11 +162,22 @@ def _from_predictions(command: Command, path: Path) -> int:
     if honesty is None:
         say(
             "intervals take the network at its word; --honesty FILE would make them hold "
-            f"(in {shipped_networks()}: honesty.json of identity_film, honesty_confidence.json "
-            "of baseline)"
+            "(`idhand reproduce --validation` writes one)"
         )
     print(f"\n{count(len(people), 'profile')} written to {out}")
     return report.exit_code
+
+
+def _shipped_honesty(network: str) -> Path | None:
+    """Of the shipped network whose file has this hash, if it is one."""
+    folder = shipped_networks()
+    for net, file in {
+        "identity_film": "honesty.json",
+        "baseline": "honesty_confidence.json",
+    }.items():
+        if sha256_of(folder / f"{net}.safetensors") == network:
+            return folder / file
+    return None
 
 
 def _length_of(me: "idhand.Identity") -> str:

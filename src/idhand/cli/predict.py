@@ -1,7 +1,7 @@
 """`idhand predict`: a network and a data set → each picture's hand, in one file."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from idhand.assets import open_hand
 from idhand.cli import EXIT_FINE
 from idhand.cli.common import count, progress, say, writable_folder
 from idhand.data import Shards
+from idhand.data.manifest import sha256_of
 from idhand.detection import HandDetector
 from idhand.evaluation import labels
 from idhand.experiments.looks import Looks, look
@@ -25,6 +26,7 @@ from idhand.nets.files import load_regressor
 from idhand.predictions import Predictions
 from idhand.records import Sample
 from idhand.training.examples import describe
+from idhand.training.runs import commit
 
 PROFILE_SUFFIX = ".hand.json"
 
@@ -79,6 +81,8 @@ def main(command: Command) -> int:
         result = predict_images(
             net, pictures, betas=betas, points=looks, model=model, method=method
         )
+    about = {**result.header, "network": sha256_of(command.net), "commit": commit()}
+    result = replace(result, header=about)
     result.save(out)
     tell_written(result, out)
     return EXIT_FINE

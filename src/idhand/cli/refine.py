@@ -11,7 +11,7 @@ from idhand.cli.predict import looks_at, npz_file, tell_written
 from idhand.data import Shards
 from idhand.experiments.refining import RefineConfig, ShapeUse, Solver, refine
 from idhand.predictions import Predictions
-from idhand.refinement.network import Directions
+from idhand.refinement.network import Whose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Command:
     shape: ShapeUse = "given"
     """given: the predictions' shapes stay. free: they are estimated again for each picture, and are
     held by what is known of people's hands."""
-    directions: Directions | None = None
+    directions: Whose | None = None
     """Whose bone directions count for the third dimension: the landmark net's, the predictions' or
     both. By default what is best."""
     looks: Annotated[Path | None, arg(metavar="FILE.npz")] = None
@@ -43,7 +43,7 @@ def main(command: Command) -> int:
     predictions = Predictions.load(command.predictions)
     config = RefineConfig(solver=command.solver, shape=command.shape)
     if command.directions is not None:
-        config = replace(config, directions=command.directions)
+        config = replace(config, trust=replace(config.trust, directions=command.directions))
     out = npz_file(command.out)
     refined = refine(predictions, looks_at(Shards(command.data), None, command.looks), None, config)
     refined.save(out)

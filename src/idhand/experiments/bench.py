@@ -18,7 +18,7 @@ from idhand.experiments.nets import Nets
 from idhand.experiments.predicting import landmark_fit, predict
 from idhand.experiments.presets import NetName, ReproduceConfig, Row, ShapeName, rows
 from idhand.experiments.refining import refine
-from idhand.experiments.rows import wrists
+from idhand.experiments.rows import KEYPOINTS, wrists
 from idhand.experiments.shapes import (
     PersonShape,
     Split,
@@ -216,7 +216,14 @@ class Maker:
         fields = {name: getattr(own, name).copy() for name in ("betas", "betas_cov", "wrist_cam")}
         fields["betas"][hits], fields["betas_cov"][hits] = betas.numpy(), covariance.numpy()
         seen = self.looks.select(hits)
-        fields["wrist_cam"][hits] = wrists(seen, own.rotations[hits], betas.numpy(), model)
+        marked = own.points_px if own.header.get("points") == KEYPOINTS else None
+        fields["wrist_cam"][hits] = wrists(
+            seen,
+            own.rotations[hits],
+            betas.numpy(),
+            model,
+            None if marked is None else marked[hits],
+        )
         header = {**own.header, "method": f"{own.method}, length known"}
         return replace(own, header=header, **fields)
 

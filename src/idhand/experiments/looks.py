@@ -218,6 +218,8 @@ def look(
     texts: dict[str, Any] = {name: tuple(rows[name]) for name in TEXTS}
     arrays: dict[str, Any] = {name: np.stack(rows[name]) for name in SHAPES}
     told = {"dataset": ", ".join(sorted(datasets)), **(header or {})}
+    if backbone is not None:
+        told["features"] = backbone.label
     return Looks(header=told, features=crops.features(), **texts, **arrays)
 
 

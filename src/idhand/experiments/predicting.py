@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from idhand.assets import open_hand
 from idhand.experiments.looks import Looks, blind, check_camera, evidence
@@ -22,7 +22,8 @@ from idhand.experiments.rows import (
     wrists,
 )
 from idhand.hand import HandModel
-from idhand.nets.crops import View, box_roi, crop_of, landmark_roi, view_of
+from idhand.nets.backbones import HandBackbone
+from idhand.nets.crops import View, box_roi, crop_of, from_crop, landmark_roi, view_of
 from idhand.nets.estimate import Estimate
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
@@ -71,6 +72,12 @@ def predict(
             f"this network takes the {net.num_features} features of '{net.config.backbone}', but "
             f"the looks have {found}; look again for this network"
         )
+    assert isinstance(net.backbone, HandBackbone)
+    if looks.header.get("features", net.backbone.label) != net.backbone.label:
+        raise ValueError(
+            f"this network takes features of '{net.backbone.label}', but the looks have those of "
+            f"'{looks.header['features']}'; look again for this network"
+        )
     hits = found_rows(looks)
     estimates: list[Estimate] = []
     for start in range(0, len(hits), batch):
@@ -81,8 +88,23 @@ def predict(
             estimates.append(net.from_features(inputs, told, known))
     seen = looks.select(hits)
     fields = estimate_fields(estimates, seen.R_cam_view, with_cov=betas is None)
-    fields["wrist_cam"] = wrists(seen, fields["rotations"], fields["betas"], model)
+    if net.backbone.marks_keypoints:
+        fields["points_px"] = _keypoints_px(net.backbone, features[hits], seen)
+    fields["wrist_cam"] = wrists(
+        seen, fields["rotations"], fields["betas"], model, fields.get("points_px")
+    )
     return predictions_of(looks, hits, fields, model, method or _method(net, betas))
+
+
+def _keypoints_px(
+    backbone: HandBackbone, features: Float[np.ndarray, "hands features"], looks: Looks
+) -> Float[np.ndarray, "hands 21 2"]:
+    """The keypoints that the net marks, in the pictures."""
+    in_crop = backbone.landmarks_px(torch.from_numpy(features).double()).numpy()
+    rows = zip(in_crop, looks.landmarks_px, looks.is_right, strict=True)
+    return np.stack(
+        [from_crop(points, landmark_roi(seen), bool(right)) for points, seen, right in rows]
+    )
 
 
 def predict_images(

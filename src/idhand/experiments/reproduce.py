@@ -167,7 +167,8 @@ def looks_header(data: Shards, chosen: Sequence[int], net: Regressor) -> dict[st
     for shard in data.manifest.shards:
         digest.update(shard.sha256.encode())
     digest.update(np.asarray(chosen, dtype=np.int64).tobytes())
-    return {"data": digest.hexdigest(), "net": net.config.backbone}
+    assert isinstance(net.backbone, HandBackbone)
+    return {"data": digest.hexdigest(), "features": net.backbone.label}
 
 
 class _Chosen(Sequence[Sample]):

@@ -1,6 +1,7 @@
 """What the makers of predictions share: whose shape belongs to a picture, results as rows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,17 @@ from idhand.nets.estimate import Estimate
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
 from idhand.refinement import Objective, ObjectiveConfig, State
-from idhand.refinement.evidence import FLIP
-from idhand.refinement.points import landmark_points
+from idhand.refinement.evidence import FLIP, observed
+from idhand.refinement.points import keypoints, landmark_points
 from idhand.refinement.start import translation
 
 KnownBetas = Mapping[str, Float[np.ndarray, " betas"]]
 """Each person's betas, by `subject`."""
+
+
+KEYPOINTS = "keypoints"
+"""In a header's `points`: the predictions' points are a network's own keypoints. Without it they
+are what the landmark net marks."""
 
 
 def found_rows(looks: Looks) -> Int[np.ndarray, " hands"]:
@@ -127,12 +133,32 @@ def wrists(
     rotations: Float[np.ndarray, "hands 16 3 3"],
     betas: Float[np.ndarray, "hands betas"],
     model: HandModel,
+    keypoints_px: Float[np.ndarray, "hands 21 2"] | None = None,
 ) -> Float[np.ndarray, "hands 3"]:
-    """Where hands of known form are: their landmark points lie on those seen; closed form."""
+    """Where hands of known form are, in closed form.
+
+    Their keypoints lie on those that a network marks, or, without, their landmark points on those
+    that the landmark net marks.
+    """
     seen, _ = evidence(looks, ObjectiveConfig())
-    R, shape = torch.from_numpy(rotations), torch.from_numpy(betas)
-    about_wrist = landmark_points(model.with_shape(shape), R, torch.zeros_like(R[:, 0, 0]))
+    R, hand = torch.from_numpy(rotations), model.with_shape(torch.from_numpy(betas))
+    at_origin = torch.zeros_like(R[:, 0, 0])
+    if keypoints_px is None:
+        about_wrist = landmark_points(hand, R, at_origin)
+    else:
+        about_wrist = keypoints(hand, R, at_origin)
+        seen = replace(seen, points_px=observed_rows(keypoints_px, looks))
     return translation(about_wrist, seen).numpy() * flips(looks.is_right)
+
+
+def observed_rows(
+    points_px: Float[np.ndarray, "hands 21 2"], looks: Looks
+) -> Float[Tensor, "hands 21 2"]:
+    """Points in the pictures, as `Observations` have them."""
+    rows = zip(points_px, looks.K, looks.dist, looks.is_right, strict=True)
+    return torch.from_numpy(
+        np.stack([observed(points, K, dist, bool(right)) for points, K, dist, right in rows])
+    )
 
 
 def population_objective(model: HandModel, config: ObjectiveConfig) -> Objective:
@@ -163,6 +189,8 @@ def predictions_of(
     found = np.zeros(len(looks), bool)
     found[hits] = True
     kept = {name: looks.header[name] for name in ("dataset", "data") if name in looks.header}
+    if "points_px" in fields:
+        kept["points"] = KEYPOINTS
     return Predictions(
         header={"model": model.name, "method": method, **kept},
         sample_id=looks.sample_id,

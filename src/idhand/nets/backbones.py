@@ -1,5 +1,6 @@
 """Image → feature vector: residual networks, or the shipped hand net, as it is or to train on."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from idhand.assets.nets import GraphNet, NetName, load_net
+from idhand.assets.nets import GraphNet, NetName, load_net, net_sha256
 from idhand.nets.resnet import RESNETS, ResNet, ResNetName
 
 HandBackboneName = Literal["hand_full", "hand_lite", "hand_studio"]
@@ -59,6 +60,21 @@ class HandBackbone(nn.Module):
         """The net itself."""
         return self._frozen[0] if self._frozen else self.net
 
+    @property
+    def marks_keypoints(self) -> bool:
+        """Its landmarks are the 21 keypoints; the original nets mark others."""
+        return self.is_trained or self.name == "hand_studio"
+
+    @property
+    def label(self) -> str:
+        """Name and weights: features of nets with the same label are the same."""
+        if not self.is_trained:
+            return f"{self.name}-{net_sha256(HAND_NETS[self.name])[:12]}"
+        digest = hashlib.sha256()
+        for weight in self.graph.weights.values():
+            digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+        return f"{self.name}-{digest.hexdigest()[:12]}"
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "HandBackbone":
         """Move or cast the hidden net with the module."""
         for net in self._frozen:
@@ -85,7 +101,7 @@ class HandBackbone(nn.Module):
     def landmarks_px(
         self, features: Float[Tensor, "batch features"]
     ) -> Float[Tensor, "batch 21 2"]:
-        """Where the net itself sees the keypoints in the crop."""
+        """What the net itself marks in the crop, see `marks_keypoints`."""
         xyz = features[:, self.num_pooled : self.num_pooled + 63].unflatten(1, (21, 3))
         return (xyz[..., :2] + 0.5) * CROP_SIDE_PX
 

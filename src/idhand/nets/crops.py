@@ -11,11 +11,20 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from idhand.detection.roi import Roi, crop
+from idhand.detection.roi import CROP_SIZE_PX, Roi, crop
 from idhand.detection.roi import roi_from_landmarks as landmark_roi
 from idhand.geometry import rotation_from_vector, rotation_towards
 
-__all__ = ["JitterConfig", "View", "box_roi", "crop_of", "jittered", "landmark_roi", "view_of"]
+__all__ = [
+    "JitterConfig",
+    "View",
+    "box_roi",
+    "crop_of",
+    "from_crop",
+    "jittered",
+    "landmark_roi",
+    "view_of",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,20 @@ def view_of(
 def crop_of(rgb: UInt8[np.ndarray, "height width 3"], view: View) -> UInt8[np.ndarray, "224 224 3"]:
     """The crop, always of a right hand; what lies outside of the picture is black."""
     return crop(rgb, view.roi)
+
+
+def from_crop(
+    points_px: Float[np.ndarray, "points 2"], roi: Roi, is_right: bool
+) -> Float[np.ndarray, "points 2"]:
+    """Points in a crop, which shows a right hand, → px of the real picture.
+
+    Args:
+        points_px: In the crop.
+        roi: Not mirrored, as for `view_of`.
+        is_right: The person's side.
+    """
+    assert not roi.is_mirrored
+    return replace(roi, is_mirrored=not is_right).to_image((points_px + 0.5) / CROP_SIZE_PX)
 
 
 def box_roi(bbox_px: Float[np.ndarray, " 4"], *, scale: float = 2.0) -> Roi:

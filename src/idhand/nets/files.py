@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from idhand.data.manifest import durably_replacing
 from idhand.media.files import existing_file
+from idhand.nets.backbones import HandBackbone
 from idhand.nets.regressor import Regressor, RegressorConfig
 
 FORMAT, VERSION = "idhand regressor", 1
@@ -45,6 +46,8 @@ def save_net(
         "config": asdict(regressor.config),
         "meta": dict(meta),
     }
+    if regressor.is_frozen:
+        header["backbone"] = _label(regressor)
     # One metadata entry: the order of several would differ from run to run.
     with durably_replacing(path) as temporary:
         save_file(state, temporary, metadata={"idhand": json.dumps(header, sort_keys=True)})
@@ -81,6 +84,12 @@ def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
             f"{path} holds another architecture than its header says: {len(odd)} tensors differ in "
             f"name or shape, the first is {odd[0]}; save it again with this version of idhand"
         )
+    stands_on = _header(path).get("backbone")
+    if regressor.is_frozen and stands_on not in (None, _label(regressor)):
+        raise ValueError(
+            f"{path} was trained on the features of '{stands_on}', and this idhand brings "
+            f"'{_label(regressor)}'; train it anew, or take the idhand that it was trained with"
+        )
     regressor.load_state_dict(state)
     return regressor.eval()
 
@@ -103,6 +112,12 @@ def saved_config(path: Path) -> RegressorConfig:
 def saved_meta(path: Path) -> dict[str, Any]:
     """The notes that were saved with a network; errors as in `load_regressor`."""
     return dict(_header(path)["meta"])
+
+
+def _label(regressor: Regressor) -> str:
+    """Of its frozen hand net."""
+    assert isinstance(regressor.backbone, HandBackbone)
+    return regressor.backbone.label
 
 
 def _opened(path: Path) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from idhand.detection.roi import Roi, crop
 from idhand.geometry import rotation_from_6d
 from idhand.nets.backbones import HandBackbone
-from idhand.nets.crops import landmark_roi, view_of
+from idhand.nets.crops import from_crop, landmark_roi, view_of
 from idhand.nets.estimate import Estimate
 from idhand.nets.files import load_regressor
 from idhand.nets.regressor import Regressor
@@ -43,6 +43,12 @@ class Reader:
             )
         return Reader(net=net)
 
+    @property
+    def label(self) -> str:
+        """Of the backbone, see `HandBackbone.label`."""
+        assert isinstance(self.net.backbone, HandBackbone)
+        return self.net.backbone.label
+
     def with_features(
         self, rgb: UInt8[np.ndarray, "height width 3"], detections: Sequence[Detection]
     ) -> list[Detection]:
@@ -56,6 +62,25 @@ class Reader:
             images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
             features = backbone(images).numpy()
         return [replace(d, features=f) for d, f in zip(detections, features, strict=True)]
+
+    def keypoints_px(
+        self, detections: Sequence[Detection]
+    ) -> Float[np.ndarray, "hands 21 2"] | None:
+        """The keypoints that the backbone marks in the real picture; None: it marks others.
+
+        Args:
+            detections: With features.
+        """
+        backbone = self.net.backbone
+        assert isinstance(backbone, HandBackbone)
+        if not backbone.marks_keypoints:
+            return None
+        features = np.stack([d.features for d in detections])  # pyright: ignore
+        in_crops = backbone.landmarks_px(torch.from_numpy(features).double()).numpy()
+        rows = zip(in_crops, detections, strict=True)
+        return np.stack(
+            [from_crop(points, landmark_roi(d.landmarks_px), d.is_right) for points, d in rows]
+        )
 
     def read(
         self,

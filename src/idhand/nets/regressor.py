@@ -312,7 +312,7 @@ def _covariance(
 def baseline() -> RegressorConfig:
     """Ours, anonymous: hand net, shape from the picture with its covariance."""
     return RegressorConfig(
-        backbone="hand_full",
+        backbone="hand_studio",
         identity="predicted",
         trunk=448,
         hidden=(256, 128),

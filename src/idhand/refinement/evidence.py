@@ -49,6 +49,16 @@ def undistorted(
     return cv2.undistortPoints(points_px[:, None].astype(np.float64), K, dist, P=K)[:, 0]
 
 
+def observed(
+    points_px: Float[np.ndarray, "points 2"],
+    K: Float[np.ndarray, "3 3"],
+    dist: Float[np.ndarray, " 5"] | None,
+    is_right: bool,
+) -> Float[np.ndarray, "points 2"]:
+    """Points of the real picture as `Observations` have them: straight, of a right hand."""
+    return undistorted(points_px, K, dist) * (np.ones(2) if is_right else FLIP[:2])
+
+
 def unit_bones(points: Float[torch.Tensor, "batch 21 3"]) -> Float[torch.Tensor, "batch 20 3"]:
     """Unit directions from each keypoint's parent to it."""
     return torch.nn.functional.normalize(points[:, BONE_END] - points[:, BONE_START], dim=-1)
@@ -73,9 +83,8 @@ def observations(
     """
     points, worlds, images, cameras, sigmas = [], [], [], [], []
     for d, K, dist in zip(detections, Ks, dists, strict=True):
-        straight = undistorted(d.landmarks_px, K, dist)
         flip = np.ones(3) if d.is_right else FLIP
-        points.append(straight * flip[:2])
+        points.append(observed(d.landmarks_px, K, dist, d.is_right))
         worlds.append(d.landmarks_world * flip)
         images.append(np.concatenate((d.landmarks_px, d.landmarks_z_px[:, None]), 1) * flip)
         cameras.append(K if d.is_right else mirrored_intrinsics(K))

@@ -47,6 +47,8 @@ class FeatureConfig:
 
     backbone: str
     """Name of a frozen one; its weights are part of the package."""
+    label: str = ""
+    """What tells it from one of other weights."""
     views: int = 1
     """Crops of each sample, each with a jitter of its own."""
     crops: CropConfig

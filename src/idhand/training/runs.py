@@ -16,6 +16,7 @@ from torch import nn
 from idhand.assets import open_hand
 from idhand.data.manifest import durably_replacing, sha256_of
 from idhand.hand import HandModel
+from idhand.nets.backbones import HandBackbone
 from idhand.nets.files import load_regressor, save_net
 from idhand.nets.heatmaps import HeatmapNet
 from idhand.nets.regressor import Regressor
@@ -175,9 +176,10 @@ class Run:
         config = self.config
         assert config.views is not None
         root = self.cache or self.folder / "features"
+        assert isinstance(net.backbone, HandBackbone)
         made = FeatureConfig(
-            backbone=net.config.backbone, views=config.views, crops=config.crops,
-            hand_model=net.config.hand_model,
+            backbone=net.config.backbone, label=net.backbone.label, views=config.views,
+            crops=config.crops, hand_model=net.config.hand_model,
         )  # fmt: skip
         plain = replace(made, views=1, crops=replace(config.crops, colour=None))
         both = [(self.samples, made), (self.val, plain)]
