@@ -72,7 +72,8 @@ class Predictions:
     confidence: Float[np.ndarray, " pictures"] | None = None
     """Larger is better, unbounded."""
     points_px: Float[np.ndarray, "pictures 21 2"] | None = None
-    """Keypoints seen in the picture."""
+    """Seen in the picture: a network's own keypoints where the header's `points` says `keypoints`,
+    else what the landmark net marks."""
     points_conf: Float[np.ndarray, "pictures 21"] | None = None
 
     def __post_init__(self):
