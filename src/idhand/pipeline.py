@@ -28,7 +28,6 @@ from idhand.refinement import (
     Observations,
     RefinementConfig,
     Solution,
-    State,
     closed_form_start,
     hand_size_px,
     observations,
@@ -36,6 +35,7 @@ from idhand.refinement import (
 )
 from idhand.refinement.evidence import observed
 from idhand.refinement.network import Trust, network_evidence, network_noise, solve_near
+from idhand.refinement.uncertainty import residual_px, uncertainty
 
 Rgb = np.ndarray
 """uint8 (height, width, 3); checked with a sentence at the front door, as are the others."""
@@ -283,9 +283,10 @@ class Pipeline:
         assert space is not None
         rotations = torch.cat((state.R[:, None], space.rotations(state.angles)), 1)
         posed = self.model.with_shape(state.betas).posed(rotations, state.wrist)
-        residual = _residual_px(objective, state, seen)
+        residual = residual_px(objective, state, seen)
         on_joints = replace(objective, model=self._keypoint_model)
-        spread, depth = _uncertainty(objective, on_joints, state, seen, identity)
+        known = None if identity is None else torch.from_numpy(identity.covariance)
+        spread, depth = uncertainty(objective, on_joints, state, seen, known)
         results = []
         for i, detection in enumerate(detections):
             flip = np.ones(3) if detection.is_right else FLIP
@@ -313,46 +314,6 @@ class Pipeline:
                 )
             )
         return results
-
-
-def _residual_px(objective: Objective, state: State, seen: Observations) -> torch.Tensor:
-    """Root mean square distance between fitted and seen landmarks."""
-    *_, points = objective.kinematics(state)
-    off = project(points, seen.K) - seen.points_px
-    return off.square().sum(-1).mean(-1).sqrt()
-
-
-def _uncertainty(
-    objective: Objective,
-    on_joints: Objective,
-    state: State,
-    seen: Observations,
-    identity: Identity | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Standard deviation of the keypoints about the wrist (batch, 21) and of the depth, metres.
-
-    Laplace approximation. A known shape brings its own covariance: what of it the image cannot
-    see (above all size) goes into the depth in full.
-    """
-    H = objective.linearise(state, seen, shape=True).hessian
-    num_pose = 6 + state.angles.shape[-1]
-    if identity is None:
-        covariance = torch.linalg.inv(H)
-    else:
-        shape = torch.from_numpy(identity.covariance)
-        pose = torch.linalg.inv(H[:, :num_pose, :num_pose])
-        slope = -pose @ H[:, :num_pose, num_pose:]
-        covariance = torch.cat(
-            (
-                torch.cat((pose + slope @ shape @ slope.mT, slope @ shape), -1),
-                torch.cat(((slope @ shape).mT, shape.expand(len(H), -1, -1)), -1),
-            ),
-            -2,
-        )
-    _, J = on_joints.point_jacobian(state, shape=True, bias=False)
-    about_wrist = J - J[:, :1]
-    variance = torch.einsum("bpak,bkl,bpal->bp", about_wrist, covariance, about_wrist)
-    return variance.clamp_min(0).sqrt(), covariance[:, 5, 5].clamp_min(0).sqrt()
 
 
 def load(config: PipelineConfig | None = None) -> Pipeline:

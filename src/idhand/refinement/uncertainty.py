@@ -1,0 +1,54 @@
+"""How far a fit is from what was seen, and how sure it is."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from idhand.geometry import project
+from idhand.refinement.objective import Objective, Observations, State
+
+
+def residual_px(objective: Objective, state: State, seen: Observations) -> Float[Tensor, " batch"]:
+    """Root mean square distance between fitted and seen landmarks."""
+    *_, points = objective.kinematics(state)
+    off = project(points, seen.K) - seen.points_px
+    return off.square().sum(-1).mean(-1).sqrt()
+
+
+def uncertainty(
+    objective: Objective,
+    on_joints: Objective,
+    state: State,
+    seen: Observations,
+    shape_cov: Float[Tensor, "betas betas"] | None,
+) -> tuple[Float[Tensor, "batch 21"], Float[Tensor, " batch"]]:
+    """Standard deviation of the keypoints about the wrist (batch, 21) and of the depth, metres.
+
+    Laplace approximation. A known shape brings its own covariance: what of it the image cannot
+    see (above all size) goes into the depth in full.
+
+    Args:
+        objective: Of the fit.
+        on_joints: The same with the keypoints in place of the landmark points.
+        state: What came out.
+        seen: The evidence.
+        shape_cov: Covariance of the known person's betas; None: the shape was estimated, too.
+    """
+    H = objective.linearise(state, seen, shape=True).hessian
+    num_pose = 6 + state.angles.shape[-1]
+    if shape_cov is None:
+        covariance = torch.linalg.inv(H)
+    else:
+        pose = torch.linalg.inv(H[:, :num_pose, :num_pose])
+        slope = -pose @ H[:, :num_pose, num_pose:]
+        covariance = torch.cat(
+            (
+                torch.cat((pose + slope @ shape_cov @ slope.mT, slope @ shape_cov), -1),
+                torch.cat(((slope @ shape_cov).mT, shape_cov.expand(len(H), -1, -1)), -1),
+            ),
+            -2,
+        )
+    _, J = on_joints.point_jacobian(state, shape=True, bias=False)
+    about_wrist = J - J[:, :1]
+    variance = torch.einsum("bpak,bkl,bpal->bp", about_wrist, covariance, about_wrist)
+    return variance.clamp_min(0).sqrt(), covariance[:, 5, 5].clamp_min(0).sqrt()
