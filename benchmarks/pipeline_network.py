@@ -17,28 +17,41 @@ from tables import table
 
 import idhand
 from idhand.data import Shards
+from idhand.detection.roi import CROP_SIZE_PX
 from idhand.evaluation.bootstrap import mean_interval
 from idhand.evaluation.metrics import aligned_to, distances_mm
+from idhand.nets.crops import landmark_roi
 from idhand.pipeline import Pipeline
 from idhand.records import Sample
 
+HEAD = ("", "about the wrist mm", "aligned mm", "in the camera mm", "seen in 2D px", "median")
 ALIGNMENTS = ("root", "procrustes", "camera")
 
 
 def errors_mm(pipe: Pipeline, sample: Sample) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """Mean joint errors about the wrist, aligned, and in the camera, by method."""
+    """Mean joint errors about the wrist, aligned, in the camera, and what was seen, by method.
+
+    The last is in pixels of a crop of 224: the landmark net's points, the network's keypoints.
+    """
     seen = pipe.detector.in_box(sample.rgb, sample.bbox_px, is_right=sample.is_right)
     if seen is None or sample.keypoints_cam is None:
         return
     assert pipe.reader is not None
     (read,) = pipe.reader.with_features(sample.rgb, [seen])
     truth = torch.from_numpy(sample.keypoints_cam)[None]
-    for name, detection in (("landmarks alone", replace(read, features=None)), ("default", read)):
+    marked = pipe.reader.keypoints_px([read])
+    assert marked is not None
+    per_px = CROP_SIZE_PX / landmark_roi(seen.landmarks_px).size_px
+    for name, detection, points_px in (
+        ("landmarks alone", replace(read, features=None), seen.landmarks_px),
+        ("default", read, marked[0]),
+    ):
         (hand,) = pipe.fit([detection], sample.K, sample.dist)
         points = torch.from_numpy(hand.keypoints_cam)[None]
         shift = truth[:, 0] - points[:, 0]
         moved = (aligned_to(points, truth, how, root_shift=shift) for how in ALIGNMENTS)
-        yield name, tuple(float(distances_mm(p, truth).mean()) for p in moved)
+        off_px = np.linalg.norm(points_px - sample.keypoints_px, axis=1).mean() * per_px
+        yield name, (*(float(distances_mm(p, truth).mean()) for p in moved), float(off_px))
 
 
 def main() -> None:
@@ -63,9 +76,11 @@ def main() -> None:
         rows = []
         for name, errors in found.items():
             spans = [mean_interval(column, people, rng) for column in np.array(errors).T]
-            rows.append([name, *(f"{s.estimate:.1f} [{s.low:.1f}, {s.high:.1f}]" for s in spans)])
+            middle = f"{np.median(np.array(errors)[:, -1]):.1f}"
+            told = (f"{s.estimate:.1f} [{s.low:.1f}, {s.high:.1f}]" for s in spans)
+            rows.append([name, *told, middle])
         print(f"\n{folder.name}: {len(people)} hands of {len(set(people))} people\n")
-        print(table(["", "about the wrist mm", "aligned mm", "in the camera mm"], rows))
+        print(table(HEAD, rows))
 
 
 if __name__ == "__main__":

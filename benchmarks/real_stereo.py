@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -159,7 +159,33 @@ def stereo_report(data: RealData, sets: Sequence[ShotSet]) -> str:
         for k in (0, 1)
     ]
     rows.insert(0, ("the net's world points", *_agreement(world, world, seen)))
-    return _stereo_text(pairs, other_side, unit, length, people, rows, depth_rows)
+    text = _stereo_text(pairs, other_side, unit, length, people, rows, depth_rows)
+    return text if pipe.reader is None else f"{text}\n{_seen_table(rig, pipe, sets, pairs)}"
+
+
+def _seen_table(rig: Rig, pipe: Pipeline, sets: Sequence[ShotSet], pairs: Sequence[Pair]) -> str:
+    """How well what is marked in one image meets the other's, before any fit."""
+    assert pipe.reader is not None
+    hands = [[sets[k].shots[p.frame].hands[p.hands[k]] for p in pairs] for k in (0, 1)]
+    marked = [pipe.reader.keypoints_px(own) for own in hands]
+    rows = []
+    for name, weight in (("landmark net", 0.0), ("network's keypoints", 1.0), ("mean", 0.5)):
+        points, off = [], []
+        for i in range(len(pairs)):
+            seen = []
+            for k in (0, 1):
+                own = marked[k]
+                assert own is not None
+                mixed = (1 - weight) * hands[k][i].landmarks_px + weight * own[i]
+                seen.append(replace(hands[k][i], landmarks_px=mixed))
+            triangulated, residual = rig.triangulate(*seen)
+            points.append(triangulated)
+            off.append(residual)
+        low, middle, high = np.percentile(bone_lengths(np.stack(points)), (16, 50, 84), axis=0)
+        spread = float(((high - low) / 2 / middle).mean())
+        rows.append((name, 100 * float(np.median(off)), 100 * spread))
+    head = ("marked by", "meet within, % of hand size", "spread of bone lengths %")
+    return table(head, rows, 2)
 
 
 def _shared_identity(pipe: Pipeline, sets: Sequence[ShotSet]) -> Identity:

@@ -72,6 +72,8 @@ def test_a_loss_that_is_no_number(
         (["debug", "--seed", "-1"], "--seed must not be negative"),
         (["debug", "--batch", "11"], "one batch takes 11 examples, but there are only 10"),
         (["confidence"], "trains a branch of a trained network; name its file: --start"),
+        (["identity", "--in-memory"], "--in-memory is for presets that learn poses from pictures"),
+        (["paper_heatmaps", "--in-memory"], "'paper_heatmaps' does not, so leave it out"),
         (["paper_baseline", "--views", "2"], "'paper_baseline' learns from pictures; --views is"),
         (["debug", "--device", "cuda:77"], "there is no device 'cuda:77' here"),
         (["debug", "--device", "quantum"], "there is no device 'quantum' here"),

@@ -119,6 +119,11 @@ def make_run(command: Command, group: Any) -> Any:
                 f"'{command.preset}' learns from pictures; --views is for kept features"
             )
         config = replace(config, views=command.views)
+    if command.in_memory and (config.views is not None or config.task != "regressor"):
+        raise ValueError(
+            f"--in-memory is for presets that learn poses from pictures; '{command.preset}' does "
+            "not, so leave it out"
+        )
     samples = Shards(command.data)
     if not len(samples):
         raise ValueError(f"{command.data} holds no finished shard yet; wait for `idhand synth`")
