@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from idhand.assets import open_hand
 from idhand.experiments.looks import Looks, blind, check_camera, evidence
@@ -23,8 +23,9 @@ from idhand.experiments.rows import (
 )
 from idhand.hand import HandModel
 from idhand.nets.backbones import HandBackbone
-from idhand.nets.crops import View, box_roi, crop_of, from_crop, landmark_roi, view_of
+from idhand.nets.crops import View, box_roi, crop_of, landmark_roi, view_of
 from idhand.nets.estimate import Estimate
+from idhand.nets.reading import marked_px
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
 from idhand.records import Sample
@@ -89,22 +90,13 @@ def predict(
     seen = looks.select(hits)
     fields = estimate_fields(estimates, seen.R_cam_view, with_cov=betas is None)
     if net.backbone.marks_keypoints:
-        fields["points_px"] = _keypoints_px(net.backbone, features[hits], seen)
+        fields["points_px"] = marked_px(
+            net.backbone, features[hits], seen.landmarks_px, seen.is_right
+        )
     fields["wrist_cam"] = wrists(
         seen, fields["rotations"], fields["betas"], model, fields.get("points_px")
     )
     return predictions_of(looks, hits, fields, model, method or _method(net, betas))
-
-
-def _keypoints_px(
-    backbone: HandBackbone, features: Float[np.ndarray, "hands features"], looks: Looks
-) -> Float[np.ndarray, "hands 21 2"]:
-    """The keypoints that the net marks, in the pictures."""
-    in_crop = backbone.landmarks_px(torch.from_numpy(features).double()).numpy()
-    rows = zip(in_crop, looks.landmarks_px, looks.is_right, strict=True)
-    return np.stack(
-        [from_crop(points, landmark_roi(seen), bool(right)) for points, seen, right in rows]
-    )
 
 
 def predict_images(

@@ -1,6 +1,6 @@
 """Detections → a network's features and poses: what a pipeline needs of a trained network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,11 +75,11 @@ class Reader:
         assert isinstance(backbone, HandBackbone)
         if not backbone.marks_keypoints:
             return None
-        features = np.stack([d.features for d in detections])  # pyright: ignore
-        in_crops = backbone.landmarks_px(torch.from_numpy(features).double()).numpy()
-        rows = zip(in_crops, detections, strict=True)
-        return np.stack(
-            [from_crop(points, landmark_roi(d.landmarks_px), d.is_right) for points, d in rows]
+        return marked_px(
+            backbone,
+            np.stack([d.features for d in detections]),  # pyright: ignore
+            [d.landmarks_px for d in detections],
+            [d.is_right for d in detections],
         )
 
     def read(
@@ -114,6 +114,25 @@ class Reader:
             betas=estimate.betas.double(),
             betas_cov=None if estimate.betas_cov is None else estimate.betas_cov.double(),
         )
+
+
+def marked_px(
+    backbone: HandBackbone,
+    features: Float[np.ndarray, "hands features"],
+    landmarks_px: Iterable[Float[np.ndarray, "21 2"]],
+    is_right: Iterable[bool | np.bool_],
+) -> Float[np.ndarray, "hands 21 2"]:
+    """What a backbone marks, from upright crops' features to the real pictures.
+
+    Args:
+        backbone: Whose features they are.
+        features: Of crops about the landmarks.
+        landmarks_px: By which the crops were cut.
+        is_right: The persons' sides.
+    """
+    in_crops = backbone.landmarks_px(torch.from_numpy(features).double()).numpy()
+    rows = zip(in_crops, landmarks_px, is_right, strict=True)
+    return np.stack([from_crop(p, landmark_roi(seen), bool(right)) for p, seen, right in rows])
 
 
 def _upright(detection: Detection) -> Roi:
