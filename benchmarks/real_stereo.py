@@ -18,6 +18,7 @@ from idhand.geometry import procrustes
 from idhand.records import Detection, HandResult
 from idhand.refinement import hand_size_px
 from idhand.refinement.evidence import FLIP, undistorted
+from idhand.refinement.points import posed_points
 
 MIDDLE = slice(8, 12)
 """Bones from the wrist along the middle finger to its tip."""
@@ -102,16 +103,11 @@ def matched(rig: Rig, sets: Sequence[ShotSet]) -> tuple[list[Pair], int]:
 
 def landmark_points(pipe: Pipeline, hand: HandResult) -> Points:
     """The fitted points that the landmark net marks, camera frame: not the joints."""
-    marks = pipe.model.landmarks
-    assert marks is not None
-    rest = marks.template + marks.shape_basis @ torch.from_numpy(hand.betas)
-    fitted = pipe.model.with_shape(torch.from_numpy(hand.betas))
+    fitted = pipe.model.with_shape(torch.from_numpy(hand.betas[None]))
     flip = np.ones(3) if hand.is_right else FLIP
     wrist = torch.from_numpy(hand.keypoints_cam[0] * flip)
-    R, joints = fitted.chain(torch.from_numpy(hand.rotations), wrist)
-    local = rest - fitted.rest_joints[marks.joint]
-    points = joints[marks.joint] + (R[marks.joint] @ local[..., None])[..., 0]
-    return points.numpy() * flip
+    R = torch.from_numpy(hand.rotations)
+    return posed_points(pipe.model.landmarks, fitted, R[None], wrist[None])[0].numpy() * flip
 
 
 # ---------------------------------------------------------------- errors

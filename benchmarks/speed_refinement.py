@@ -51,8 +51,7 @@ def scene(num: int, seed: int = 0) -> Scene:
     objective = Objective(
         model=open_hand(),
         config=config,
-        shape_mean=torch.zeros(16, dtype=torch.float64),
-        shape_precision=torch.eye(16, dtype=torch.float64),
+        prior=open_hand().prior,
     )
     space = objective.model.pose_space
     assert space is not None

@@ -14,10 +14,11 @@ from idhand import Pipeline
 from idhand.assets.nets import GraphNet, load_net
 from idhand.detection.roi import crop, roi_from_landmarks
 from idhand.geometry import intrinsics_from_fov
-from idhand.hand import KEYPOINT_PARENTS, HandModel
+from idhand.hand import KEYPOINT_PARENTS, FittableHand
 from idhand.records import OTHER_PART, Detection, HandResult, Sample
 from idhand.refinement import hand_size_px
 from idhand.refinement.evidence import FLIP
+from idhand.refinement.points import posed_points
 
 POSE_NODE, NUM_POSE_FEATURES = "t160", 1152
 """The landmark net's last map, averaged over the crop: what all of its outputs are read from.
@@ -262,17 +263,13 @@ def covered_share(truth: Sample) -> float:
     return float((truth.parts[row[inside], column[inside]] == OTHER_PART).mean())
 
 
-def marked_points(model: HandModel, truth: Sample) -> Float[np.ndarray, "21 3"]:
+def marked_points(model: FittableHand, truth: Sample) -> Float[np.ndarray, "21 3"]:
     """The points of the true hand that the landmark net marks, camera frame, metres."""
-    marks = model.landmarks
-    assert marks is not None
     assert truth.betas is not None
     assert truth.rotations is not None
     assert truth.wrist_cam is not None
     betas, flip = torch.from_numpy(truth.betas), np.ones(3) if truth.is_right else FLIP
-    hand = model.with_shape(betas)
-    R, joints = hand.chain(
-        torch.from_numpy(truth.rotations), torch.from_numpy(truth.wrist_cam * flip)
-    )
-    rest = marks.template + marks.shape_basis @ betas - hand.rest_joints[marks.joint]
-    return (joints[marks.joint] + (R[marks.joint] @ rest[..., None])[..., 0]).numpy() * flip
+    hand = model.with_shape(betas[None])
+    R, wrist = torch.from_numpy(truth.rotations), torch.from_numpy(truth.wrist_cam * flip)
+    points = posed_points(model.landmarks, hand, R[None], wrist[None])
+    return points[0].numpy() * flip

@@ -1,10 +1,19 @@
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
-from idhand.hand import HandModel
+from idhand.hand import (
+    HAND_LENGTH,
+    FittableHand,
+    HandModel,
+    Measures,
+    PoseSpace,
+    ShapePrior,
+    landmark_points,
+)
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("ci")
@@ -20,14 +29,14 @@ def shared_file(name: str) -> Path:
     return path
 
 
-def toy_hand() -> HandModel:
+def toy_hand() -> FittableHand:
     """Sixteen joints, forty vertices: small enough for gradcheck, real enough to bend."""
     rng = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=rng, dtype=torch.float64)
 
-    return HandModel(
+    skin = HandModel(
         name="toy",
         template=0.1 * normal(40, 3),
         shape_basis=0.01 * normal(40, 3, 4),
@@ -37,4 +46,29 @@ def toy_hand() -> HandModel:
         parents=(-1, *(0 if k % 3 == 1 else k - 1 for k in range(1, 16))),
         faces=torch.arange(39).reshape(13, 3),
         tip_verts=(0, 1, 2, 3, 4),
+    )
+    length = Measures(
+        names=(HAND_LENGTH,),
+        points=skin.keypoint_template[[0, 12]],
+        shape_basis=skin.keypoint_basis[[0, 12]],
+        segments=torch.tensor([[0, 1]]),
+        coefficients=torch.ones(1, 1, dtype=torch.float64),
+    )
+    eye = torch.eye(45, dtype=torch.float64)
+    return FittableHand(
+        **{field.name: getattr(skin, field.name) for field in fields(skin)},
+        pose_space=PoseSpace(
+            names=tuple(f"angle_{k}" for k in range(45)),
+            joint=torch.arange(45) // 3 + 1,
+            axis=torch.eye(3, dtype=torch.float64).repeat(15, 1),
+            mean=torch.zeros(45, dtype=torch.float64),
+            covariance=0.2 * eye,
+            lower=torch.full((45,), -1.5, dtype=torch.float64),
+            upper=torch.full((45,), 1.5, dtype=torch.float64),
+        ),
+        landmarks=landmark_points(
+            skin, length.growth, torch.zeros(21, 3).double(), 0.002**2 * torch.eye(63).double()
+        ),
+        measures=length,
+        prior=ShapePrior(mean=torch.zeros(4).double(), covariance=torch.eye(4).double()),
     )

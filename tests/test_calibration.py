@@ -1,9 +1,8 @@
 import torch
 from torch import Tensor
 
-from idhand.assets import open_hand, shape_prior
-from idhand.assets.models import landmark_bias_covariance
-from idhand.calibration import Anchor, Calibration, ShapePrior, calibrate_shape
+from idhand.assets import open_hand
+from idhand.calibration import Anchor, Calibration, calibrate_shape
 from idhand.geometry import project, rotation_from_vector
 from idhand.refinement import ObjectiveConfig, Observations, State
 from idhand.refinement.objective import BONE_END, BONE_START, Objective
@@ -16,11 +15,6 @@ def draw(rng: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=rng, dtype=torch.float64)
 
 
-def prior() -> ShapePrior:
-    mean, covariance = shape_prior()
-    return ShapePrior(mean=mean, covariance=covariance, bias_covariance=landmark_bias_covariance())
-
-
 def photos(
     rng: torch.Generator, n: int, betas: Tensor, bias: Tensor
 ) -> tuple[Observations, Tensor]:
@@ -29,11 +23,9 @@ def photos(
     o = Objective(
         model=open_hand(),
         config=config,
-        shape_mean=torch.zeros(16).double(),
-        shape_precision=torch.eye(16).double(),
+        prior=open_hand().prior,
     )
     space = o.model.pose_space
-    assert space is not None
     angles = space.mean + 0.7 * draw(rng, n, 26) @ torch.linalg.cholesky(space.covariance).T
     state = State(
         R=rotation_from_vector(draw(rng, n, 3)),
@@ -59,7 +51,6 @@ def photos(
 def hand_length(result: Calibration) -> tuple[float, float]:
     """Estimate and standard deviation, mm."""
     measures = open_hand().measures
-    assert measures is not None
     D = measures.derivatives(result.betas)[0]
     deviation = float((D @ result.covariance @ D).sqrt())
     return 1e3 * float(measures.lengths(result.betas)[0]), 1e3 * deviation
@@ -67,13 +58,13 @@ def hand_length(result: Calibration) -> tuple[float, float]:
 
 def test_intervals_cover_the_truth_with_landmark_biases_that_do_not_average_out() -> None:
     rng = torch.Generator().manual_seed(0)
-    spread = torch.linalg.cholesky(prior().bias_covariance)
+    spread = torch.linalg.cholesky(open_hand().landmarks.bias_covariance)
     white = []
     for _ in range(12):
         betas = draw(rng, 16)
         bias = (spread @ draw(rng, 63)).view(21, 3)
         seen, points = photos(rng, 12, betas, bias)
-        result = calibrate_shape(open_hand(), seen, points, prior())
+        result = calibrate_shape(open_hand(), seen, points)
         factor = torch.linalg.cholesky(result.covariance)
         off = (result.betas - betas)[:, None]
         white.append(torch.linalg.solve_triangular(factor, off, upper=False)[:, 0])
@@ -89,20 +80,20 @@ def test_many_photos_do_not_talk_the_size_prior_away() -> None:
     population_mm = 11.8
     for n in (4, 40):
         seen, points = photos(rng, n, betas, ZERO_BIAS)
-        _, deviation = hand_length(calibrate_shape(open_hand(), seen, points, prior()))
+        _, deviation = hand_length(calibrate_shape(open_hand(), seen, points))
         assert deviation > 0.8 * population_mm, "size cannot be seen, so its spread stays"
 
 
 def test_noise_pulls_the_size_to_neither_side() -> None:
     """Well-seen proportions must not push towards small hands (see Objective.shape_residual)."""
     rng = torch.Generator().manual_seed(2)
-    spread = torch.linalg.cholesky(prior().bias_covariance)
+    spread = torch.linalg.cholesky(open_hand().landmarks.bias_covariance)
     off = []
     for _ in range(10):
         betas = draw(rng, 16)
         betas[:4] = 0
         seen, points = photos(rng, 10, betas, (spread @ draw(rng, 63)).view(21, 3))
-        off.append(hand_length(calibrate_shape(open_hand(), seen, points, prior()))[0] - 187.2)
+        off.append(hand_length(calibrate_shape(open_hand(), seen, points))[0] - 187.2)
     assert abs(sum(off) / len(off)) < 4.0
 
 
@@ -112,12 +103,9 @@ def test_a_ruler_fixes_the_size_but_not_the_proportions() -> None:
     betas[0] = -1.5
     seen, points = photos(rng, 8, betas, ZERO_BIAS)
     measures = open_hand().measures
-    assert measures is not None
     truth = float(measures.lengths(betas)[0])
-    free = calibrate_shape(open_hand(), seen, points, prior())
-    tied = calibrate_shape(
-        open_hand(), seen, points, prior(), Anchor(hand_length=truth, sigma=0.002)
-    )
+    free = calibrate_shape(open_hand(), seen, points)
+    tied = calibrate_shape(open_hand(), seen, points, anchor=Anchor(hand_length=truth, sigma=0.002))
     length, deviation = hand_length(tied)
     assert abs(length - 1e3 * truth) < 3.0
     assert deviation < 2.1
@@ -131,7 +119,7 @@ def test_a_photo_of_a_grossly_different_hand_loses_its_weight() -> None:
     odd_betas[1:7] = torch.tensor([4.0, -3, 3, 5, -5, 5]).double()
     odd, odd_points = photos(rng, 1, odd_betas, ZERO_BIAS)
     seen = Observations(**{k: torch.cat((v, vars(odd)[k])) for k, v in vars(own).items()})
-    result = calibrate_shape(open_hand(), seen, torch.cat((points, odd_points)), prior())
+    result = calibrate_shape(open_hand(), seen, torch.cat((points, odd_points)))
     assert result.weights[:14].min() > 0.7
     assert result.weights[14] < 0.3
 
@@ -141,7 +129,7 @@ def test_a_failed_detection_is_dropped() -> None:
     seen, points = photos(rng, 8, torch.zeros(16).double(), ZERO_BIAS)
     noise = 120 * draw(rng, 21, 2)
     seen.points_px[3] = seen.points_px[3] + noise
-    result = calibrate_shape(open_hand(), seen, points, prior())
+    result = calibrate_shape(open_hand(), seen, points)
     assert result.weights[3] == 0
     assert result.weights[[0, 1, 2, 4, 5, 6, 7]].min() > 0.7
 
@@ -149,7 +137,7 @@ def test_a_failed_detection_is_dropped() -> None:
 def test_one_photo_and_the_same_answer_twice() -> None:
     rng = torch.Generator().manual_seed(6)
     seen, points = photos(rng, 1, torch.zeros(16).double(), ZERO_BIAS)
-    first = calibrate_shape(open_hand(), seen, points, prior())
-    second = calibrate_shape(open_hand(), seen, points, prior())
+    first = calibrate_shape(open_hand(), seen, points)
+    second = calibrate_shape(open_hand(), seen, points)
     assert torch.equal(first.betas, second.betas)
     assert torch.linalg.eigvalsh(first.covariance).min() > 0

@@ -29,7 +29,7 @@ from idhand.records import Sample
 from idhand.refinement import Objective, ObjectiveConfig, State
 from idhand.refinement.network import Trust
 from idhand.refinement.official import OfficialConfig, fit_officially
-from idhand.refinement.points import keypoints, landmark_points
+from idhand.refinement.points import keypoints, posed_points
 from tests.conftest import toy_hand
 
 FLIP = np.array([-1.0, 1.0, 1.0])
@@ -131,13 +131,12 @@ def scene(n: int = 6) -> Scene:
 
     model = open_hand()
     space = model.pose_space
-    assert space is not None
     angles = space.mean + 0.5 * draw(n, space.num_dofs) @ torch.linalg.cholesky(space.covariance).T
     R = rotation_from_vector(draw(n, 3))
     fingers = space.rotations(angles.clamp(space.lower, space.upper))
     rotations, betas = torch.cat((R[:, None], fingers), 1), 0.7 * draw(n, 16)
     wrist = torch.tensor([0.02, 0.03, 0.5]) + 0.03 * draw(n, 3)
-    points = landmark_points(model.with_shape(betas), rotations, wrist).numpy()
+    points = posed_points(model.landmarks, model.with_shape(betas), rotations, wrist).numpy()
     K = np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]])
     is_right = np.arange(n) % 2 == 0
     cam = points * np.where(is_right[:, None, None], 1.0, FLIP)
@@ -192,15 +191,13 @@ def test_keypoints_are_those_of_the_whole_mesh() -> None:
 def test_landmark_points_are_those_of_the_objective() -> None:
     exact, model = scene(), open_hand()
     space = model.pose_space
-    assert space is not None
-    eye = torch.eye(16, dtype=torch.float64)
-    objective = Objective(
-        model=model, config=ObjectiveConfig(), shape_mean=eye[0], shape_precision=eye
-    )
+    objective = Objective(model=model, config=ObjectiveConfig(), prior=model.prior)
     angles = space.angles(exact.rotations[:, 1:])
     state = State(R=exact.rotations[:, 0], wrist=exact.wrist, angles=angles, betas=exact.betas)
     *_, points = objective.kinematics(state)
-    ours = landmark_points(model.with_shape(exact.betas), exact.rotations, exact.wrist)
+    ours = posed_points(
+        model.landmarks, model.with_shape(exact.betas), exact.rotations, exact.wrist
+    )
     assert_close(ours, points)
 
 
@@ -457,7 +454,7 @@ def test_crops_about_landmarks_and_features_say_the_same() -> None:
 
 def test_the_landmark_fit_is_the_pipelines() -> None:
     looks, pipe = demo_looks(), load()
-    fitted = landmark_fit(looks, batch=2)
+    fitted = landmark_fit(looks, model=open_hand(), batch=2)
     hand = looks.detection(3)
     assert hand is not None
     (result,) = pipe.fit([hand], looks.K[3])
@@ -470,12 +467,12 @@ def test_the_landmark_fit_is_the_pipelines() -> None:
     assert variances.min() > 0
     assert variances.max() < 1.2  # no wider than the population
     shapes = {name: np.full(16, 0.1) for name in ("someone", "other")}
-    known = landmark_fit(looks, shapes)
+    known = landmark_fit(looks, shapes, model=open_hand())
     assert known.betas_cov is None
     assert known.betas is not None
     assert np.allclose(known.betas[looks.found], 0.1)
     with pytest.raises(ValueError, match="no shape"):
-        landmark_fit(looks, {"someone": np.zeros(16)})
+        landmark_fit(looks, {"someone": np.zeros(16)}, model=open_hand())
 
 
 # ------------------------------------------------------------------------------- refinement
@@ -595,13 +592,15 @@ def test_a_free_shape_says_how_sure_it_is() -> None:
 
 def test_the_papers_adam_refines_predictions() -> None:
     exact = scene()
-    config = RefineConfig(solver="paper_adam", official=OfficialConfig(points="landmarks"))
+    config = RefineConfig(solver="paper_adam")
     after = refine(exact.predictions(0.1), exact.looks, config=config)
     assert after.rotations is not None
     assert after.wrist_cam is not None
     wrist = after.wrist_cam * np.where(after.is_right[:, None], 1.0, FLIP)
     hand = open_hand().with_shape(exact.betas)
-    points = landmark_points(hand, torch.from_numpy(after.rotations), torch.from_numpy(wrist))
+    points = posed_points(
+        open_hand().landmarks, hand, torch.from_numpy(after.rotations), torch.from_numpy(wrist)
+    )
     real = points.numpy() * np.where(after.is_right[:, None, None], 1.0, FLIP)
     pixels = project(torch.from_numpy(real), torch.from_numpy(exact.looks.K)).numpy()
     assert np.linalg.norm(pixels - exact.looks.landmarks_px, axis=-1).mean() < 6

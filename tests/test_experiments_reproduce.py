@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from idhand.assets import open_hand, shape_prior
+from idhand.assets import open_hand
 from idhand.data import Shards, encode_sample, write_shards
 from idhand.evaluation import Interval, measure_errors_mm, measure_sigmas_mm, rest_errors_mm
 from idhand.evaluation.hands import keypoint_regressor
@@ -45,7 +45,7 @@ from idhand.nets.regressor import RegressorConfig
 from idhand.predictions import Predictions
 from idhand.records import Sample
 from idhand.refinement.official import OfficialConfig
-from idhand.refinement.points import landmark_points
+from idhand.refinement.points import posed_points
 from tests.test_data_shards import Fake, jpeg_of
 
 MODEL = open_hand()
@@ -73,7 +73,7 @@ def scene(index: int) -> tuple[Sample, dict[str, np.ndarray]]:
     wrist = torch.from_numpy(np.array([0.0, 0.05, 0.5]) + 0.03 * rng.normal(size=3))
     hand = MODEL.with_shape(betas[None])
     keypoints = hand.posed(rotations[None], wrist[None]).keypoints[0].numpy() * flip
-    marks = landmark_points(hand, rotations[None], wrist[None])[0].numpy() * flip
+    marks = posed_points(MODEL.landmarks, hand, rotations[None], wrist[None])[0].numpy() * flip
     knows = person != OTHER_MODEL
     sample = Sample(
         rgb=np.zeros((8, 8, 3), np.uint8),
@@ -276,7 +276,7 @@ def test_spreads_are_those_of_the_evaluation():
 def test_a_ruler_improves_shapes():
     predictions, truth = guesses(20, 3)
     pictures = {who: [3 * i, 3 * i + 1, 3 * i + 2] for i, who in enumerate(truth)}
-    fused = fused_shapes(predictions, pictures, shape_prior(), FusionConfig(honesty=honesty()))
+    fused = fused_shapes(predictions, pictures, MODEL.prior, FusionConfig(honesty=honesty()))
     lengths = rulers_m(truth, MODEL, sigma_m=0.002, seed=0)
     assert lengths == rulers_m(truth, MODEL, sigma_m=0.002, seed=0)
     moved = with_lengths(fused, lengths, MODEL, sigma_m=0.002)
@@ -304,7 +304,7 @@ def test_the_curve_falls_and_methods_keep_their_order():
 
     def points(seed: int) -> dict[tuple[str, int], Any]:
         found = calibration_curve(
-            methods, truth, lengths, shape_prior(), MODEL,
+            methods, truth, lengths, MODEL.prior, MODEL,
             sizes=(1, 5, 20, 50), draws=4, ruler_sigma_m=0.002, seed=seed,
         )  # fmt: skip
         return {(point.method, point.num_pictures): point for point in found}
@@ -333,11 +333,11 @@ def test_honesty_of_a_network():
     predictions, truth = guesses(60, 8, seed=3)
     assert predictions.betas_cov is not None
     boasting = replace(predictions, betas_cov=predictions.betas_cov / 4)
-    assert network_honesty(boasting, truth, shape_prior(), MODEL).scale > 2.5
+    assert network_honesty(boasting, truth, MODEL.prior, MODEL).scale > 2.5
     with pytest.raises(ValueError, match="states no covariance"):
-        network_honesty(replace(predictions, betas_cov=None), truth, shape_prior(), MODEL)
+        network_honesty(replace(predictions, betas_cov=None), truth, MODEL.prior, MODEL)
     with pytest.raises(ValueError, match="5 people or more, there are 0"):
-        network_honesty(predictions, {}, shape_prior(), MODEL)
+        network_honesty(predictions, {}, MODEL.prior, MODEL)
 
 
 # --------------------------------------------------------------------------------- the whole

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from idhand.assets import open_hand, shape_prior
+from idhand.assets import open_hand
 from idhand.fusion import (
     Evidence,
     FusionConfig,
@@ -21,7 +21,7 @@ from idhand.fusion import (
 )
 from idhand.identity import Z95
 
-PRIOR = shape_prior("all")
+PRIOR = open_hand().prior
 NUM_BETAS = 16
 SHARED = torch.diag(torch.linspace(0.02, 0.3, NUM_BETAS, dtype=torch.float64))
 
@@ -93,8 +93,8 @@ def test_photos_that_show_nothing_leave_the_prior():
     betas = torch.zeros(5, NUM_BETAS, dtype=torch.float64)
     covs = torch.eye(NUM_BETAS, dtype=torch.float64).expand(5, -1, -1)
     fused = fuse(betas, covs, None, PRIOR, honest())
-    torch.testing.assert_close(fused.betas, PRIOR[0])
-    torch.testing.assert_close(fused.covariance, PRIOR[1])
+    torch.testing.assert_close(fused.betas, PRIOR.mean)
+    torch.testing.assert_close(fused.covariance, PRIOR.covariance)
 
 
 def test_one_photo_gives_back_what_the_network_said():
@@ -107,12 +107,13 @@ def test_one_photo_gives_back_what_the_network_said():
 
 def test_under_another_prior_the_result_is_bayes_rule():
     """Against the direct formula, where nothing is clipped and no error is shared."""
-    mean, covariance = shape_prior("female")
+    prior = open_hand().of_population("female").prior
+    mean, covariance = prior.mean, prior.covariance
     root = torch.linalg.cholesky(covariance)
     _, white, white_covs = simulated(1, 4)
     betas = mean + white[0] @ root.mT
     covs = root @ white_covs[0] @ root.mT
-    fused = fuse(betas, covs, None, (mean, covariance), FusionConfig(reweightings=0))
+    fused = fuse(betas, covs, None, prior, FusionConfig(reweightings=0))
     base = torch.linalg.inv(covariance)
     precision = torch.linalg.inv(covs)
     total = base + (precision - base).sum(0)
@@ -173,7 +174,7 @@ def test_a_ruler_fixes_the_length():
     at = model.measures.names.index("hand_length")
     truth = 0.8 * torch.randn(6, NUM_BETAS, generator=torch.Generator().manual_seed(1)).double()
     length = model.measures.lengths(truth)[:, at]
-    betas, covariance = torch.zeros_like(truth), PRIOR[1].expand(6, -1, -1)
+    betas, covariance = torch.zeros_like(truth), PRIOR.covariance.expand(6, -1, -1)
     moved, left = with_hand_length(betas, covariance, model, length)
     off = model.measures.lengths(moved)[:, at] - length
     assert off.abs().max() < 0.5e-3

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from idhand import skinning
-from idhand.assets import open_hand, shape_prior
+from idhand.assets import open_hand
 from idhand.geometry import rotation_from_vector
 from idhand.hand import KEYPOINT_NAMES, Hand, HandModel
 
@@ -127,10 +127,9 @@ def test_agrees_with_an_independent_mano_layer() -> None:
 def test_sampled_hands_have_ansurs_measures() -> None:
     ansur = json.loads(shared_file("data/ansur_hand.json").read_text())
     measures = open_hand().measures
-    assert measures is not None
     for population in ("male", "female"):
-        mean, covariance = shape_prior(population)
-        betas = mean + draw(0, 10_000, 16) @ torch.linalg.cholesky(covariance).T
+        prior = open_hand().of_population(population).prior
+        betas = prior.mean + draw(0, 10_000, 16) @ torch.linalg.cholesky(prior.covariance).T
         lengths = 1e3 * measures.lengths(betas)[:, :4]
         truth = ansur[population]
         deviation = np.sqrt(np.diag(truth["cov"])[:4])
@@ -140,7 +139,6 @@ def test_sampled_hands_have_ansurs_measures() -> None:
 
 def test_first_beta_is_overall_size() -> None:
     measures = open_hand().measures
-    assert measures is not None
     zero = torch.zeros(16, dtype=torch.float64)
     growth = measures.derivatives(zero)[:4] / measures.lengths(zero)[:4, None]
     assert (growth[:, 0] > 0.04).all()
@@ -182,7 +180,6 @@ def test_left_hand_is_the_mirror_image_in_any_pose() -> None:
 def test_flexion_closes_the_hand_and_limits_hold_the_mean() -> None:
     model = open_hand()
     space = model.pose_space
-    assert space is not None
     assert ((space.mean > space.lower) & (space.mean < space.upper)).all()
     assert torch.linalg.eigvalsh(space.covariance).min() > 0
     hand = model.with_shape(torch.zeros(16).double())
@@ -199,10 +196,9 @@ def test_flexion_closes_the_hand_and_limits_hold_the_mean() -> None:
     assert (closed_tips[:, 2] < -0.01).all(), "on the palm's side, -z"
 
 
-@pytest.mark.parametrize("name", open_hand().measures.names)  # pyright: ignore
+@pytest.mark.parametrize("name", open_hand().measures.names)
 def test_a_measures_path_is_as_long_as_the_measure(name: str) -> None:
     measures = open_hand().measures
-    assert measures is not None
     for seed in range(3):
         betas = draw(seed, 16)
         path = measures.path(name, betas)
@@ -215,7 +211,6 @@ def test_a_measures_path_is_as_long_as_the_measure(name: str) -> None:
 
 def test_measures_are_differentiable_and_grow_with_size() -> None:
     measures = open_hand().measures
-    assert measures is not None
     betas = 0.5 * draw(0, 16)
     assert torch.autograd.gradcheck(measures.lengths, (betas.clone().requires_grad_(True),))
     numeric = (measures.lengths(betas + 1e-6) - measures.lengths(betas - 1e-6)) / 2e-6

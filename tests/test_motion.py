@@ -37,7 +37,6 @@ def box_px(hand: HandResult) -> float:
 @given(seed=st.integers(0, 2**31))
 def test_angles_are_the_opposite_of_rotations(seed: int):
     space = open_hand().pose_space
-    assert space is not None
     share = torch.rand(
         3, 2, space.num_dofs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
@@ -47,14 +46,12 @@ def test_angles_are_the_opposite_of_rotations(seed: int):
 
 def test_angles_at_the_limits_and_at_rest():
     space = open_hand().pose_space
-    assert space is not None
     for angles in (space.lower, space.upper, torch.zeros_like(space.lower)):
         assert_close(space.angles(space.rotations(angles)), angles, atol=1e-6, rtol=0)
 
 
 def test_what_a_joint_has_no_axis_for_is_left_out():
     space = open_hand().pose_space
-    assert space is not None
     angles = torch.full((space.num_dofs,), 0.3, dtype=torch.float64)
     vectors = space.vectors(angles)
     hinge = int(space.joint[space.names.index("index_pip_flexion")])

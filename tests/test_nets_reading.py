@@ -170,11 +170,11 @@ def test_the_shipped_networks_are_small_and_for_the_open_hand() -> None:
 def test_a_hand_that_went_astray_stays_where_it_started(
     pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
 ) -> None:
-    from idhand.refinement import RefinementConfig, closed_form_start, observations
+    from idhand.refinement import Objective, RefinementConfig, closed_form_start, observations
 
     rgb, K, _ = shots[0]
     seen, world = observations(pipe.detector.detect(rgb, max_hands=1), [K], [None], network_noise())
-    objective = replace(pipe._objective, config=network_noise())
+    objective = Objective(model=pipe.model, config=network_noise(), prior=pipe.prior)
     right = closed_form_start(objective, seen, world, pipe.prior.mean[None])
     far = replace(right, wrist=right.wrist * 3 * MAX_DEPTH_RATIO)
     config = RefinementConfig(objective=network_noise())

@@ -96,8 +96,6 @@ def test_straightened_fingers_point_and_bend_like_the_open_hands():
         along = unit(rig.joints[soma.KEPT[k] + 1] - rig.joints[soma.KEPT[k]])
         assert np.allclose(along, unit(joints[k + 1] - joints[k]), atol=1e-9)
     ours, theirs = model.pose_space, soma.hand_model(rig).pose_space
-    assert ours is not None
-    assert theirs is not None
     assert ours.names == theirs.names
     flexion = [k for k, name in enumerate(ours.names) if name.endswith("flexion")]
     cosines = (ours.axis[flexion] * theirs.axis[flexion]).sum(1)

@@ -277,8 +277,6 @@ def test_portrait_shows_what_it_is_asked_for() -> None:
     without = replace(me, measurements={})
     assert portrait_layout(without, open_hand()).labels == ()
     assert ink(portrait(without, width_px=400)).any()
-    unmeasured = replace(open_hand(), measures=None)
-    assert portrait_layout(me, unmeasured).labels == ()
 
 
 def test_portrait_refuses_with_a_sentence() -> None:
@@ -397,5 +395,4 @@ def test_the_readme_picture_shows_evenly_spread_photos() -> None:
     assert story.shown == [0, 5, 10, 15]
     betas = torch.zeros(16, dtype=torch.float64)
     measures = open_hand().measures
-    assert measures is not None
     assert story.length_mm(betas.numpy()) == pytest.approx(float(measures.lengths(betas)[0]) * 1e3)

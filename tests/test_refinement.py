@@ -31,12 +31,12 @@ def draw(rng: torch.Generator, *shape: int) -> Tensor:
 
 
 def objective(config: ObjectiveConfig | None = None) -> Objective:
+    model = open_hand()
+    bias = torch.eye(63, dtype=torch.float64) * 0.002**2
     return Objective(
-        model=open_hand(),
+        model=replace(model, landmarks=replace(model.landmarks, bias_covariance=bias)),
         config=config or ObjectiveConfig(),
-        shape_mean=torch.zeros(16, dtype=torch.float64),
-        shape_precision=torch.eye(16, dtype=torch.float64),
-        bias_precision=torch.eye(63, dtype=torch.float64) * 0.002**-2,
+        prior=open_hand().prior,
     )
 
 
@@ -47,7 +47,6 @@ def scene(
     rng = torch.Generator().manual_seed(seed)
     o = objective()
     space = o.model.pose_space
-    assert space is not None
     angles = (
         space.mean + 0.7 * draw(rng, n, space.num_dofs) @ torch.linalg.cholesky(space.covariance).T
     )
@@ -79,7 +78,6 @@ def test_kinematics_is_the_posed_hand() -> None:
     o, truth, _, _ = scene(3)
     o = replace(o, model=with_landmarks(o.model, torch.zeros(21, 3).double()))
     space = o.model.pose_space
-    assert space is not None
     *_, points = o.kinematics(truth)
     rotations = torch.cat((truth.R[:, None], space.rotations(truth.angles)), 1)
     posed = o.model.with_shape(truth.betas).posed(rotations, truth.wrist)

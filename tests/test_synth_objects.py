@@ -67,9 +67,7 @@ def radii(hand: Hand) -> np.ndarray:
 
 
 def finger_rotations(hand: Hand, angles: np.ndarray) -> np.ndarray:
-    space = hand.model.pose_space
-    assert space is not None
-    return space.rotations(torch.from_numpy(angles)).numpy()
+    return open_hand().pose_space.rotations(torch.from_numpy(angles)).numpy()
 
 
 def posed(hand: Hand, angles: np.ndarray, R: np.ndarray) -> PosedHand:

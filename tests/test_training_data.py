@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import idhand.training.features as features_module
-from idhand.assets import open_hand
+from idhand.assets import hand, open_hand
 from idhand.data import encode_sample
 from idhand.nets.files import load_regressor, saved_meta
 from idhand.nets.heatmaps import HeatmapNet
@@ -29,7 +29,7 @@ from idhand.training.colour import ColourConfig, paper_colour, recoloured
 from idhand.training.draws import Once, Order
 from idhand.training.examples import CropConfig, ImageExamples, batch_of, make_example
 from idhand.training.features import FeatureConfig, FeatureExamples, cache_features, feature_folder
-from idhand.training.runs import _load_imagenet_stages, commit, hand_model
+from idhand.training.runs import _load_imagenet_stages, commit
 from idhand.training.tasks import (
     HeatmapTask,
     RegressorTask,
@@ -597,7 +597,7 @@ def test_starting_points_that_do_not_fit(tmp_path: Path):
     with pytest.raises(ValueError, match="takes no --imagenet"):
         small_run(tmp_path / "d", imagenet=path)()
     with pytest.raises(ValueError, match="the hand model 'mano' is not here"):
-        hand_model("mano")
+        hand("mano")
 
 
 def _net(name: str) -> Any:

@@ -192,6 +192,6 @@ def test_tune_is_for_hand_nets():
 
 
 def _model() -> Any:
-    from idhand.training.runs import hand_model
+    from idhand.assets import hand
 
-    return hand_model(HAND_MODEL)
+    return hand(HAND_MODEL)

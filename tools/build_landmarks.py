@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from idhand.assets import open_hand, shape_prior, with_landmarks
-from idhand.calibration import Calibration, CalibrationConfig, ShapePrior, calibrate_shape
+from idhand.assets import open_hand, with_landmarks
+from idhand.calibration import Calibration, CalibrationConfig, calibrate_shape
 from idhand.detection import HandDetector
 from idhand.geometry import intrinsics_from_fov
 from idhand.media import VideoReader, read_image
@@ -90,13 +90,16 @@ def fit(
     start = torch.tensor(rendered, dtype=torch.float64) / 1e3
     offsets = start
     bias = START_BIAS_SD_M**2 * torch.eye(63, dtype=torch.float64)
-    mean, covariance = shape_prior()
-    pose_space = base.pose_space
-    assert pose_space is not None
+    pose_space, mean = base.pose_space, base.prior.mean
     for k in range(rounds):
-        prior = ShapePrior(mean=mean, covariance=covariance, bias_covariance=bias)
-        model = replace(with_landmarks(base, offsets, SHAPE_GAIN), pose_space=pose_space)
-        fits = [calibrate_shape(model, *e, prior, config=config) for e in evidence]
+        marked = with_landmarks(base, offsets, SHAPE_GAIN)
+        model = replace(
+            marked,
+            pose_space=pose_space,
+            landmarks=replace(marked.landmarks, bias_covariance=bias),
+            prior=replace(base.prior, mean=mean),
+        )
+        fits = [calibrate_shape(model, *e, config=config) for e in evidence]
         seen = torch.stack([f.bias.flatten() for f in fits])
         spread = torch.stack([f.bias_covariance for f in fits])
         step = seen.mean(0)

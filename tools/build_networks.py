@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from idhand.assets import open_hand
 from idhand.data import Shards
 from idhand.experiments.nets import HONESTY_FILES, Nets
 from idhand.experiments.reproduce import fitted_honesty
@@ -38,7 +37,7 @@ def main() -> None:
     for file in HONESTY_FILES.values():  # of other networks
         (args.out / file).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        nets = Nets.load(args.out, open_hand())
+        nets = Nets.load(args.out)
         fitted_honesty(nets, Shards(args.validation), Path(folder), progress=tqdm)
         for file in HONESTY_FILES.values():
             shutil.copyfile(Path(folder) / file, args.out / file)

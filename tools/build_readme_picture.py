@@ -19,7 +19,7 @@ from PIL import Image
 import idhand
 from idhand.cli.demo import Picture as Photo
 from idhand.cli.demo import errors_of, read_demo
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.identity import Identity, Measurement
 from idhand.records import HandResult
 from idhand.view import OverlayStyle, Picture, overlay
@@ -54,7 +54,7 @@ class Story:
     before: Sequence[HandResult]
     after: Sequence[HandResult]
     person: Identity
-    model: HandModel
+    model: FittableHand
     truth_mm: float
     """Length of the person's hand."""
 

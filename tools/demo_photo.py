@@ -19,7 +19,7 @@ from demo_shots import POSES, Place, Shot, View
 from demo_skin import Look, paint_skin, skin_chart
 
 from idhand.geometry import intrinsics_from_fov, project
-from idhand.hand import HandModel, PosedHand
+from idhand.hand import FittableHand, PosedHand
 from idhand.synth.people.body import (
     FOREARM_RINGS_M,
     AnatomicalFrame,
@@ -53,7 +53,7 @@ class Body:
 
     def __init__(
         self,
-        model: HandModel,
+        model: FittableHand,
         betas,
         skin_seed=7,
         *,
@@ -106,7 +106,7 @@ class Body:
         return fine + normals * self.paint["relief"][:, None], rings
 
 
-def pose_of(model: HandModel, shot: Shot):
+def pose_of(model: FittableHand, shot: Shot):
     """The 16 rotations of a shot."""
     space = model.pose_space
     assert space is not None

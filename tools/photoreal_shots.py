@@ -97,8 +97,7 @@ def full_camera(fov_deg):
 
 def placed_hand(person: Person, angles, view: View):
     """Pose a hand and put it before the full camera."""
-    space = person.hand.model.pose_space
-    assert space is not None
+    space = person.body.model.pose_space
     turns = space.rotations(torch.as_tensor(angles))
     rotations = torch.cat((torch.as_tensor(view.R_cam_wrist)[None], turns))
     K = full_camera(view.fov_deg)
@@ -251,7 +250,7 @@ def draw_plans(person: Person, number: int, num_singles: int, sequences: tuple[i
         sequences: Number of frames of each sequence.
         seed: Of the whole set.
     """
-    sampler = PoseSampler(person.hand.model)
+    sampler = PoseSampler(person.body.model)
     counts = [1] * num_singles + list(sequences)
     for k, count in enumerate(counts):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number, k)))

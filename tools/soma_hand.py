@@ -11,7 +11,7 @@ import io
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,15 @@ import torch
 from hand_pose_space import pose_space
 
 from idhand.assets import open_hand
-from idhand.hand import HandModel, PoseSpace
+from idhand.hand import (
+    HAND_LENGTH,
+    FittableHand,
+    HandModel,
+    Measures,
+    PoseSpace,
+    ShapePrior,
+    landmark_points,
+)
 from idhand.synth.people.body import smooth_step, unit
 
 MODEL_NAME = "soma-x"
@@ -252,9 +260,10 @@ def tensor(array):
 
 
 def hand_model(rig: Rig):
-    """A person's hand and arm as a `HandModel` of 16 joints and no betas; the arm is the wrist's.
+    """A person's hand and arm as a hand model of 16 joints and no betas; the arm is the wrist's.
 
-    Fingertips are the mesh's vertices nearest to the rig's own ends of the fingers.
+    Fingertips are the mesh's vertices nearest to the rig's own ends of the fingers. The length is
+    from the wrist joint to the tip of the middle finger; landmarks are the keypoints.
     """
     kept = list(KEPT)
     skinning = np.zeros((len(rig.verts), 16))
@@ -263,7 +272,7 @@ def hand_model(rig: Rig):
     skinning[:, 0] += rig.weights[:, 25:].sum(1)
     space = pose_space(rig.direction[kept[1:]], rig.palmar[kept[1:]])
     tips = [np.linalg.norm(rig.verts - rig.joints[t], axis=1).argmin() for t in TIPS]
-    return HandModel(
+    skin = HandModel(
         name=MODEL_NAME,
         template=tensor(rig.verts),
         shape_basis=torch.zeros(len(rig.verts), 3, 0, dtype=torch.float64),
@@ -273,6 +282,21 @@ def hand_model(rig: Rig):
         parents=(-1, *(0 if k % 3 == 1 else k - 1 for k in range(1, 16))),
         faces=torch.from_numpy(rig.faces.astype(np.int64)),
         tip_verts=tuple(int(t) for t in tips),
+    )
+    nothing = torch.zeros(0, dtype=torch.float64)
+    return FittableHand(
+        **{f.name: getattr(skin, f.name) for f in fields(skin)},
+        landmarks=landmark_points(
+            skin, nothing, torch.zeros(21, 3).double(), torch.zeros(63, 63).double()
+        ),
+        measures=Measures(
+            names=(HAND_LENGTH,),
+            points=skin.keypoint_template[[0, 12]],
+            shape_basis=skin.keypoint_basis[[0, 12]],
+            segments=torch.tensor([[0, 1]]),
+            coefficients=torch.ones(1, 1, dtype=torch.float64),
+        ),
+        prior=ShapePrior(mean=nothing, covariance=nothing.expand(0, 0)),
         pose_space=PoseSpace(
             names=tuple(space["pose_names"].tolist()),
             joint=torch.from_numpy(space["pose_joint"].astype(np.int64)),

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from idhand.hand import FittableHand as FittableHand
     from idhand.hand import Hand as Hand
     from idhand.hand import HandModel as HandModel
     from idhand.hand import PosedHand as PosedHand
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Detection": "records",
+    "FittableHand": "hand",
     "Hand": "hand",
     "HandModel": "hand",
     "HandResult": "records",

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from idhand.hand import HandModel
+from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
 from idhand.refinement import (
     Objective,
     ObjectiveConfig,
@@ -45,16 +45,6 @@ class CalibrationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShapePrior:
-    """What is known of the shape before any photo."""
-
-    mean: Float[Tensor, " betas"]
-    covariance: Float[Tensor, "betas betas"]
-    bias_covariance: Float[Tensor, "63 63"]
-    """Of the landmarks' displacements at rest, metres squared."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Anchor:
     """A hand length from a ruler, metres."""
 
@@ -83,10 +73,10 @@ class Calibration:
 
 
 def calibrate_shape(
-    model: HandModel,
+    model: FittableHand,
     seen: Observations,
     world: Float[Tensor, "photos 21 3"],
-    prior: ShapePrior,
+    prior: ShapePrior | None = None,
     anchor: Anchor | None = None,
     config: CalibrationConfig | None = None,
     start: State | None = None,
@@ -94,10 +84,10 @@ def calibrate_shape(
     """Estimate one shape from photos of one hand.
 
     Args:
-        model: Right hand with landmark points and measures; float64.
+        model: Float64.
         seen: Evidence of each photo.
         world: The net's world points, for the closed-form start.
-        prior: Population of shapes and of landmark biases.
+        prior: Of the person's shape; the model's if None.
         anchor: Hand length by ruler, if known.
         config: Robustness and iterations.
         start: Of each photo, such as a network says it; None: the closed form.
@@ -106,13 +96,11 @@ def calibrate_shape(
     objective = Objective(
         model=model,
         config=config.objective,
-        shape_mean=prior.mean,
-        shape_precision=torch.linalg.inv(prior.covariance),
-        bias_precision=torch.linalg.inv(prior.bias_covariance),
+        prior=prior or model.prior,
     )
     n = len(world)
     if start is None:
-        start = closed_form_start(objective, seen, world, prior.mean.expand(n, -1))
+        start = closed_form_start(objective, seen, world, objective.prior.mean.expand(n, -1))
     refinement = RefinementConfig(objective=config.objective)
     own = solve(objective, seen, start, refinement, shape=True)
     own_cost = _photo_cost(objective, own.state, seen)
@@ -167,7 +155,7 @@ def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
 
 def _share(states: State, betas: Tensor) -> State:
     n = len(states.R)
-    bias = torch.zeros(n, 21, 3, dtype=betas.dtype)
+    bias = betas.new_zeros(n, 21, 3)
     return replace(states, betas=betas.expand(n, -1).clone(), bias=bias)
 
 
@@ -178,12 +166,7 @@ def _photo_cost(objective: Objective, states: State, seen: Observations) -> Tens
 
 def _unshared(objective: Objective) -> Objective:
     """The objective without the priors of what the photos share."""
-    assert objective.bias_precision is not None
-    return replace(
-        objective,
-        shape_precision=torch.zeros_like(objective.shape_precision),
-        bias_precision=torch.zeros_like(objective.bias_precision),
-    )
+    return replace(objective, shared_priors=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +216,6 @@ class _Problem:
     def _shared_terms(self, states: State) -> tuple[Tensor, Tensor, Tensor]:
         """Gradient, Hessian and cost of the shared priors and the anchor."""
         o = self.objective
-        assert o.bias_precision is not None
         assert states.bias is not None
         off, slope = (x[0] for x in o.shape_residual(states.betas[:1]))
         bias = states.bias[0].flatten()
@@ -243,8 +225,7 @@ class _Problem:
         cost = 0.5 * (off @ o.shape_precision @ off + bias @ o.bias_precision @ bias)
         if self.anchor is not None:
             measures = o.model.measures
-            assert measures is not None
-            at = measures.names.index("hand_length")
+            at = measures.names.index(HAND_LENGTH)
             residual = measures.lengths(states.betas[0])[at] - self.anchor.hand_length
             residual = residual / self.anchor.sigma
             J = torch.zeros_like(g)

@@ -5,9 +5,11 @@ wrist joint near the origin; for the open right hand the fingers point to −y, 
 the thumb lies at +x, so that an identity wrist rotation shows the palm to the camera.
 """
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import roma
 import torch
@@ -44,6 +46,9 @@ KEYPOINT_JOINT = (0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12, 12, 13, 14,
 KEYPOINT_ORDER = (0, 1, 2, 3, 16, 4, 5, 6, 17, 7, 8, 9, 18, 10, 11, 12, 19, 13, 14, 15, 20)
 """Keypoint order as indices into 16 joints followed by 5 fingertips."""
 
+HAND_LENGTH = "hand_length"
+"""The measure that a ruler gives: from the crease at the wrist to the tip of the middle finger."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PoseSpace:
@@ -79,9 +84,7 @@ class PoseSpace:
     def vectors(self, angles: Float[Tensor, "*batch dofs"]) -> Float[Tensor, "*batch 15 3"]:
         """Rotation vectors of the 15 finger joints."""
         terms = angles[..., None] * self.axis
-        return torch.zeros(*angles.shape[:-1], 15, 3, dtype=angles.dtype).index_add(
-            -2, self.joint - 1, terms
-        )
+        return angles.new_zeros(*angles.shape[:-1], 15, 3).index_add(-2, self.joint - 1, terms)
 
     def rotations(self, angles: Float[Tensor, "*batch dofs"]) -> Float[Tensor, "*batch 15 3 3"]:
         """Rotations of the 15 finger joints relative to their parents."""
@@ -90,7 +93,7 @@ class PoseSpace:
     @cached_property
     def _angles_of_vectors(self) -> Float[Tensor, "dofs vectors"]:
         """Least squares: the 45 numbers of 15 rotation vectors → angles."""
-        eye = torch.eye(self.num_dofs, dtype=self.axis.dtype)
+        eye = torch.eye(self.num_dofs).to(self.axis)
         return torch.linalg.pinv(self.vectors(eye).flatten(-2).mT)
 
     def angles(self, rotations: Float[Tensor, "*batch 15 3 3"]) -> Float[Tensor, "*batch dofs"]:
@@ -105,13 +108,20 @@ class PoseSpace:
 
 @dataclass(frozen=True, kw_only=True)
 class BonePoints:
-    """Points fixed to bones, linear in the shape: what a landmark net really marks."""
+    """Points fixed to bones, linear in the shape, such as those that a landmark net marks."""
 
     template: Float[Tensor, "points 3"]
     """At rest, mean shape, metres."""
     shape_basis: Float[Tensor, "points 3 betas"]
     joint: Int[Tensor, " points"]
     """The joint that carries each point."""
+    bias_covariance: Float[Tensor, "coordinates coordinates"]
+    """How the points differ from person to person beyond the shape: (3 points, 3 points), metres
+    squared, at rest, point-major; what stays the same in all pictures of a person."""
+
+    def at_rest(self, betas: Float[Tensor, "*batch betas"]) -> Float[Tensor, "*batch points 3"]:
+        """The points of people of these shapes, at rest, metres."""
+        return self.template + torch.einsum("pak,...k->...pa", self.shape_basis, betas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,9 +175,22 @@ class Measures:
     @cached_property
     def growth(self) -> Float[Tensor, " betas"]:
         """Relative change of the hand's length per standard deviation of each beta."""
-        zero = torch.zeros(self.shape_basis.shape[-1], dtype=self.points.dtype)
-        at = self.names.index("hand_length")
+        zero = self.points.new_zeros(self.shape_basis.shape[-1])
+        at = self.names.index(HAND_LENGTH)
         return self.derivatives(zero)[at] / self.lengths(zero)[at]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapePrior:
+    """What is known of a person's shape before any picture: a Gaussian over the betas."""
+
+    mean: Float[Tensor, " betas"]
+    covariance: Float[Tensor, "betas betas"]
+
+    @cached_property
+    def precision(self) -> Float[Tensor, "betas betas"]:
+        """Inverse of the covariance."""
+        return torch.linalg.inv(self.covariance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,10 +223,6 @@ class HandModel:
     """Outward normals by the right-hand rule."""
     tip_verts: tuple[int, ...]
     """Vertices of the five fingertips, thumb to little finger."""
-    pose_space: PoseSpace | None = None
-    landmarks: BonePoints | None = None
-    """The 21 points that the landmark net marks."""
-    measures: Measures | None = None
     is_right: bool = True
 
     @property
@@ -259,57 +278,173 @@ class HandModel:
         for parent in self.parents[1:]:
             depth.append(depth[parent] + 1)
         levels = [[j for j, d in enumerate(depth) if d == k] for k in range(max(depth) + 1)]
+        device = self.template.device
         return tuple(
-            (torch.tensor(here), torch.tensor([above.index(self.parents[j]) for j in here]))
+            (
+                torch.tensor(here, device=device),
+                torch.tensor([above.index(self.parents[j]) for j in here], device=device),
+            )
             for above, here in pairwise(levels)
         )
 
     @cached_property
     def _level_order(self) -> Int[Tensor, " joints"]:
         """Where each joint stands when the levels are put after one another."""
-        return torch.cat((torch.tensor([0]), *(joints for joints, _ in self._levels))).argsort()
+        wrist = torch.zeros(1, dtype=torch.long, device=self.template.device)
+        return torch.cat((wrist, *(joints for joints, _ in self._levels))).argsort()
 
-    def to(self, dtype: torch.dtype) -> "HandModel":
-        """The same model in another floating-point type."""
-
-        def cast(record: "HandModel | PoseSpace | BonePoints | Measures") -> dict[str, Tensor]:
-            values = {f.name: getattr(record, f.name) for f in fields(record)}
-            return {
-                name: value.to(dtype)
-                for name, value in values.items()
-                if torch.is_tensor(value) and value.is_floating_point()
-            }
-
-        parts = {
-            name: replace(part, **cast(part))
-            for name in ("pose_space", "landmarks", "measures")
-            if (part := getattr(self, name)) is not None
-        }
-        return replace(self, **cast(self), **parts)
+    def to(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> "HandModel":
+        """The same model in another floating-point type, or on another device."""
+        return _moved(self, dtype, device)
 
     def mirrored(self) -> "HandModel":
         """The other hand: x negated, faces turned so that normals stay outward.
 
         Pose it with rotations conjugated by diag(−1, 1, 1). Its betas are the same person's.
         """
-        flip = torch.tensor([-1.0, 1.0, 1.0], dtype=self.template.dtype)
-        return replace(
-            self,
+        flip = self.template.new_tensor([-1.0, 1.0, 1.0])
+        return HandModel(
             name=self.name,
             template=self.template * flip,
             shape_basis=self.shape_basis * flip[:, None],
             pose_basis=None if self.pose_basis is None else self._mirrored_pose_basis(flip),
+            joint_regressor=self.joint_regressor,
+            skinning=self.skinning,
+            parents=self.parents,
             faces=self.faces.flip(-1),
-            pose_space=None,
-            landmarks=None,
-            measures=None,
+            tip_verts=self.tip_verts,
             is_right=not self.is_right,
         )
+
+    @cached_property
+    def keypoint_template(self) -> Float[Tensor, "21 3"]:
+        """The keypoints of the mean shape at rest, metres."""
+        tips = self.template[list(self.tip_verts)]
+        return torch.cat((self.joint_template, tips))[list(KEYPOINT_ORDER)]
+
+    @cached_property
+    def keypoint_basis(self) -> Float[Tensor, "21 3 betas"]:
+        """Metres per standard deviation of each beta."""
+        tips = self.shape_basis[list(self.tip_verts)]
+        return torch.cat((self.joint_basis, tips))[list(KEYPOINT_ORDER)]
 
     def _mirrored_pose_basis(self, flip: Float[Tensor, " 3"]) -> Float[Tensor, "verts 3 pose"]:
         assert self.pose_basis is not None
         signs = (flip[:, None] * flip).flatten().repeat(self.pose_basis.shape[-1] // 9)
         return self.pose_basis * flip[:, None] * signs
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittableHand(HandModel):
+    """A right hand that can be fitted to pictures: how it bends, where it is seen, who has which.
+
+    Raises:
+        ValueError: If a part is missing, or the hand is a left one.
+    """
+
+    pose_space: PoseSpace
+    landmarks: BonePoints
+    """The 21 points that the landmark net marks."""
+    measures: Measures
+    """Among them `HAND_LENGTH`."""
+    prior: ShapePrior
+    """Of an unknown person."""
+    populations: Mapping[str, ShapePrior] = field(default_factory=dict)
+    """Priors of parts of the population, by name, see `of_population`."""
+
+    def __post_init__(self) -> None:
+        parts = ("pose_space", "landmarks", "measures", "prior")
+        missing = [name.replace("_", " ") for name in parts if getattr(self, name) is None]
+        if missing:
+            raise ValueError(
+                f"hand model '{self.name}' cannot be fitted: it has no {', no '.join(missing)}; "
+                "give all parts, or use it as a HandModel"
+            )
+        if not self.is_right:
+            raise ValueError(
+                f"hand model '{self.name}' is a left hand; fits are made with the right one, left "
+                "hands are mirrored: give the right hand"
+            )
+        if HAND_LENGTH not in self.measures.names:
+            raise ValueError(
+                f"hand model '{self.name}' has no measure '{HAND_LENGTH}', which sizes are given "
+                f"by; it has {', '.join(self.measures.names) or 'none'}: add it"
+            )
+
+    def to(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> "FittableHand":
+        """The same model in another floating-point type, or on another device."""
+        return _moved(self, dtype, device)
+
+    def of_population(self, name: str) -> "FittableHand":
+        """The model with the prior of a part of the population.
+
+        Args:
+            name: `all`, or one of `populations`.
+
+        Raises:
+            ValueError: If the model knows no such population.
+        """
+        if name == "all":
+            return self
+        if name not in self.populations:
+            known = ", ".join(("all", *self.populations))
+            raise ValueError(
+                f"hand model '{self.name}' knows no population '{name}'; it knows {known}"
+            )
+        return replace(self, prior=self.populations[name])
+
+    @cached_property
+    def keypoints_on_bones(self) -> BonePoints:
+        """The 21 keypoints as points fixed to bones; pose correctives do not move them."""
+        return BonePoints(
+            template=self.keypoint_template,
+            shape_basis=self.keypoint_basis,
+            joint=torch.tensor(KEYPOINT_JOINT, device=self.template.device),
+            bias_covariance=torch.zeros_like(self.landmarks.bias_covariance),
+        )
+
+
+def landmark_points(
+    model: HandModel,
+    growth: Float[Tensor, " betas"],
+    offsets: Float[Tensor, "21 3"],
+    bias_covariance: Float[Tensor, "63 63"],
+    gain: float = 1.0,
+) -> BonePoints:
+    """Points at fixed offsets from the keypoints, in the bones' frames.
+
+    Args:
+        model: Whose keypoints.
+        growth: Relative change of the hand's length per beta, see `Measures.growth`.
+        offsets: Metres from each keypoint in the model's rest frame, for the mean hand; they grow
+            with the hand's length.
+        bias_covariance: See `BonePoints`.
+        gain: How much of a person's proportions the points show; below one they draw everybody
+            nearer to the average hand. Size is not affected.
+    """
+    scaling = model.keypoint_template[..., None] * growth
+    return BonePoints(
+        template=model.keypoint_template + offsets,
+        shape_basis=scaling + gain * (model.keypoint_basis - scaling) + offsets[..., None] * growth,
+        joint=torch.tensor(KEYPOINT_JOINT, device=offsets.device),
+        bias_covariance=bias_covariance,
+    )
+
+
+def _moved(value: Any, dtype: torch.dtype | None, device: torch.device | str | None) -> Any:
+    """A record, a table or a tensor with all tensors in this type and on this device."""
+    if torch.is_tensor(value):
+        return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {f.name: _moved(getattr(value, f.name), dtype, device) for f in fields(value)}
+        return replace(value, **parts)
+    if isinstance(value, Mapping):
+        return {name: _moved(part, dtype, device) for name, part in value.items()}
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,6 +514,6 @@ class Hand:
         planes = self.rest_verts.mT
         if self.model.pose_basis is None:
             return planes
-        eye = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+        eye = torch.eye(3).to(rotations)
         features = (rotations[..., 1:, :, :] - eye).flatten(-3)
         return planes + (features @ self.model._pose_planes).unflatten(-1, (3, -1))

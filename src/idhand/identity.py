@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from idhand.hand import HandModel
+from idhand.hand import FittableHand, HandModel
 
 PROFILE_VERSION = 1
 Z95 = 1.959964
@@ -196,19 +196,17 @@ def _optional(value: Any) -> float | None:
 
 
 def measure(
-    model: HandModel,
+    model: FittableHand,
     betas: Float[np.ndarray, " betas"],
     covariance: Float[np.ndarray, "betas betas"],
 ) -> dict[str, Measurement]:
     """The model's measures of a shape, with 95 % intervals by first-order propagation.
 
     Args:
-        model: The model of the betas; it must define measures.
+        model: The model of the betas.
         betas: Shape.
         covariance: Its covariance.
     """
-    if model.measures is None:
-        return {}
     shape = torch.from_numpy(betas.astype(np.float64))
     lengths = model.measures.lengths(shape).numpy() * 1e3
     D = model.measures.derivatives(shape).numpy() * 1e3

@@ -235,7 +235,7 @@ def reduced(
     """The model for training: fewer vertices to skin, spread over the surface, the same skeleton.
 
     Keeps whole faces and all fingertips. The joints come along as vertices without a face, so that
-    they depend on the shape exactly as before. Pose space, landmarks and measures are left out.
+    they depend on the shape exactly as before.
 
     Args:
         model: Full.
@@ -243,15 +243,10 @@ def reduced(
         dtype: Of the result.
         device: Where it lives.
     """
-    small = replace(model, pose_space=None, landmarks=None, measures=None)
+    small = HandModel(**{field.name: getattr(model, field.name) for field in fields(HandModel)})
     if num_verts is not None and num_verts < len(model.template):
         small = _with_faces(small, _spread_faces(model, num_verts))
-    tensors = {
-        field.name: value.to(device, dtype if value.is_floating_point() else None)
-        for field in fields(small)
-        if torch.is_tensor(value := getattr(small, field.name))
-    }
-    return replace(small, **tensors)
+    return small.to(dtype, device)
 
 
 def _spread_faces(model: HandModel, num_verts: int) -> Int[Tensor, "faces 3"]:

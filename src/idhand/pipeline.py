@@ -10,14 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from idhand.assets import open_hand, shape_prior, with_landmarks
-from idhand.assets.models import landmark_bias_covariance
+from idhand.assets import OPEN_HAND
+from idhand.assets import hand as hand_model
 from idhand.assets.nets import shipped_networks
-from idhand.calibration import Anchor, Calibration, CalibrationConfig, ShapePrior, calibrate_shape
+from idhand.calibration import Anchor, Calibration, CalibrationConfig, calibrate_shape
 from idhand.detection import HandDetector
 from idhand.fusion import FusionConfig, Honesty, fuse
 from idhand.geometry import intrinsics_from_fov, project
-from idhand.hand import HandModel
+from idhand.hand import FittableHand, HandModel, ShapePrior
 from idhand.identity import Identity, PhotoUse, measure
 from idhand.media import check_intrinsics
 from idhand.nets.reading import Reader
@@ -53,8 +53,10 @@ class PipelineConfig:
 
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
-    population: Literal["all", "male", "female"] = "all"
-    """The shape prior of an unknown person."""
+    hand: str = OPEN_HAND
+    """Name of the hand model, see `idhand.assets.hand`."""
+    population: str = "all"
+    """Whose shapes are the prior of an unknown person, see `FittableHand.of_population`."""
     calibration_views: int = 2
     """Views per hand that the landmark net averages when calibrating."""
     min_presence: float = 0.6
@@ -84,7 +86,7 @@ class PipelineConfig:
             FileNotFoundError: If there is no such network.
             ValueError: If it is none that the pipeline can use.
         """
-        model, path = open_hand(), self.network
+        model, path = hand_model(self.hand).of_population(self.population), self.network
         if path == "shipped":
             path = shipped_networks() / "identity_film.safetensors"
         reader, honesty = None, None
@@ -103,7 +105,7 @@ class Pipeline:
 
     config: PipelineConfig
     detector: HandDetector
-    model: HandModel
+    model: FittableHand
     reader: Reader | None = None
     honesty: Honesty | None = None
     """How far the network's shapes can be believed: `honesty.json` beside its file. Without, they
@@ -113,27 +115,10 @@ class Pipeline:
     def _left_model(self) -> HandModel:
         return self.model.mirrored()
 
-    @cached_property
-    def _keypoint_model(self) -> HandModel:
-        """The model with the 21 keypoints in place of what the landmark net marks."""
-        return with_landmarks(self.model, torch.zeros(21, 3, dtype=torch.float64))
-
-    @cached_property
+    @property
     def prior(self) -> ShapePrior:
         """What is known of an unknown person's hand."""
-        mean, covariance = shape_prior(self.config.population)
-        return ShapePrior(
-            mean=mean, covariance=covariance, bias_covariance=landmark_bias_covariance()
-        )
-
-    @cached_property
-    def _objective(self) -> Objective:
-        return Objective(
-            model=self.model,
-            config=self.config.refinement.objective,
-            shape_mean=self.prior.mean,
-            shape_precision=torch.linalg.inv(self.prior.covariance),
-        )
+        return self.model.prior
 
     def __call__(
         self,
@@ -195,7 +180,7 @@ class Pipeline:
         reads = self.reader is not None and all(d.features is not None for d in detections)
         config = self.config.network_refinement if reads else self.config.refinement
         seen, world = observations(detections, [K] * n, [dist] * n, config.objective)
-        objective = replace(self._objective, config=config.objective)
+        objective = Objective(model=self.model, config=config.objective, prior=self.prior)
         betas = self.prior.mean
         if identity is not None:
             betas = torch.from_numpy(identity.betas)
@@ -229,13 +214,13 @@ class Pipeline:
         config = self.config.network_calibration if reads else self.config.calibration
         seen, world = observations(detections, Ks, dists, config.objective)
         if not reads:
-            return calibrate_shape(self.model, seen, world, self.prior, anchor, config)
+            return calibrate_shape(self.model, seen, world, anchor=anchor, config=config)
         assert self.reader is not None
         said, prior = self.reader.read(detections, Ks, dists, None), self.prior
         if self.honesty is not None:
             fusing = FusionConfig(honesty=self.honesty)
-            fused = fuse(said.betas, said.betas_cov, None, (prior.mean, prior.covariance), fusing)
-            prior = replace(prior, mean=fused.betas, covariance=fused.covariance)
+            fused = fuse(said.betas, said.betas_cov, None, prior, fusing)
+            prior = ShapePrior(mean=fused.betas, covariance=fused.covariance)
         marked = self._marked(detections, Ks, dists)
         start, seen = network_evidence(
             self.model, said.rotations, said.betas, seen, marked, self.config.trust
@@ -280,11 +265,11 @@ class Pipeline:
     ) -> list[HandResult]:
         state = solution.state
         space = self.model.pose_space
-        assert space is not None
         rotations = torch.cat((state.R[:, None], space.rotations(state.angles)), 1)
         posed = self.model.with_shape(state.betas).posed(rotations, state.wrist)
         residual = residual_px(objective, state, seen)
-        on_joints = replace(objective, model=self._keypoint_model)
+        at_keypoints = replace(self.model, landmarks=self.model.keypoints_on_bones)
+        on_joints = replace(objective, model=at_keypoints)
         known = None if identity is None else torch.from_numpy(identity.covariance)
         spread, depth = uncertainty(objective, on_joints, state, seen, known)
         results = []

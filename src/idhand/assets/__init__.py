@@ -1,7 +1,11 @@
 """Files → hand models and networks. Each shipped file has its licence beside it."""
 
+from idhand.assets.models import OPEN_HAND as OPEN_HAND
+from idhand.assets.models import add_hand as add_hand
+from idhand.assets.models import hand as hand
+from idhand.assets.models import hand_names as hand_names
+from idhand.assets.models import hands_folder as hands_folder
 from idhand.assets.models import open_hand as open_hand
-from idhand.assets.models import shape_prior as shape_prior
 from idhand.assets.models import with_landmarks as with_landmarks
 from idhand.assets.population import Spread as Spread
 from idhand.assets.population import population_spreads as population_spreads

@@ -8,7 +8,8 @@ from typing import Literal
 
 import torch
 
-from idhand.assets.models import Population, open_hand, shape_prior
+from idhand.assets.models import open_hand
+from idhand.hand import FittableHand
 
 Sex = Literal["women", "men"]
 
@@ -32,22 +33,22 @@ class Spread:
 
 
 @cache
-def population_spreads() -> dict[str, Spread]:
-    """The distribution of each of the open hand's measures.
+def population_spreads(model: FittableHand | None = None) -> dict[str, Spread]:
+    """The distribution of each measure of a hand model, the built-in one if None.
 
     ANSUR II for the four that it has. The others come from the shape prior, whose proportions are
-    those of the literature (docs/method.md): to first order, so exact enough for percentiles.
+    those of the literature (docs/method.md): to first order, so exact enough for percentiles. Of a
+    model that does not know women's and men's hands apart, both are those of its whole population.
     """
-    model = open_hand()
-    assert model.measures is not None
+    model = model or open_hand()
     names = model.measures.names
     spreads: dict[Sex, list[NormalDist]] = {}
-    priors: Mapping[Sex, Population] = {"women": "female", "men": "male"}
-    for sex, prior in priors.items():
-        mean, covariance = shape_prior(prior)
-        lengths = model.measures.lengths(mean) * 1e3
-        D = model.measures.derivatives(mean) * 1e3
-        sigmas = torch.einsum("mk,kl,ml->m", D, covariance, D).sqrt()
+    priors: Mapping[Sex, str] = {"women": "female", "men": "male"}
+    for sex, population in priors.items():
+        prior = model.populations.get(population, model.prior)
+        lengths = model.measures.lengths(prior.mean) * 1e3
+        D = model.measures.derivatives(prior.mean) * 1e3
+        sigmas = torch.einsum("mk,kl,ml->m", D, prior.covariance, D).sqrt()
         spreads[sex] = [
             NormalDist(*_ANSUR_MM[name][sex]) if name in _ANSUR_MM else NormalDist(mu, sigma)
             for name, mu, sigma in zip(names, lengths.tolist(), sigmas.tolist(), strict=True)

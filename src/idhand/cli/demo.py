@@ -287,7 +287,7 @@ def _write(
     pictures: Sequence[Picture],
     runs: Sequence[Sequence[HandResult | None]],
     people: Mapping[str, "idhand.Identity"],
-    model: "idhand.HandModel",
+    model: "idhand.FittableHand",
 ) -> None:
     """Overlays before and after (with the ruler), meshes and numbers after, and the profiles."""
     images = []

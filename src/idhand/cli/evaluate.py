@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from idhand.assets import open_hand
+from idhand.assets import hand
 from idhand.cli import EXIT_FINE
 from idhand.cli.common import count, progress, say, writable_folder
 from idhand.data import Shards
@@ -69,7 +69,7 @@ def main(command: Command) -> int:
     loaded = [Predictions.load(path) for path in command.predictions]
     out = None if command.out is None else writable_folder(command.out)
     protocol = paper() if command.joints == "regressed" else standard()
-    reports = [evaluate(each, _labels(shards, each), open_hand(), protocol) for each in loaded]
+    reports = [evaluate(each, _labels(shards, each), hand(each.model), protocol) for each in loaded]
     names = row_names(command.predictions, reports)
     _tell_counts(names, reports)
     compared = on_same_pictures(reports) if len(reports) > 1 else tuple(reports)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from tyro.conf import Positional, arg
 
-from idhand.assets import open_hand
+from idhand.assets import hand
 from idhand.cli import EXIT_FINE
 from idhand.cli.common import count, progress, say, writable_folder
 from idhand.data import Shards
@@ -19,7 +19,7 @@ from idhand.experiments.looks import Looks, look
 from idhand.experiments.predicting import BATCH, predict, predict_images
 from idhand.experiments.rows import KnownBetas
 from idhand.experiments.shapes import true_shapes
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.identity import Identity
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.files import load_regressor
@@ -61,8 +61,8 @@ class Command:
 
 def main(command: Command) -> int:
     """Do it, say what was found and return the exit code."""
-    shards, model = Shards(command.data), open_hand()
-    net = load_regressor(command.net, hand_model=model.name)
+    shards, net = Shards(command.data), load_regressor(command.net)
+    model = hand(net.config.hand_model)
     out = npz_file(command.out)
     betas = None if command.shapes is None else shapes_from(command.shapes, shards, model)
     if betas is None and net.config.identity == "given":  # told before the long work
@@ -127,7 +127,7 @@ def looks_at(shards: Shards, backbone: HandBackbone | None, path: Path | None) -
     return looks
 
 
-def shapes_from(source: str, shards: Shards, model: HandModel) -> KnownBetas:
+def shapes_from(source: str, shards: Shards, model: FittableHand) -> KnownBetas:
     """Each person's betas, from where --shapes says.
 
     Raises:
@@ -151,7 +151,7 @@ def shapes_from(source: str, shards: Shards, model: HandModel) -> KnownBetas:
             return _profiles(path, model) if path.is_dir() else _averages(path, model)
 
 
-def _profiles(folder: Path, model: HandModel) -> KnownBetas:
+def _profiles(folder: Path, model: FittableHand) -> KnownBetas:
     paths = sorted(folder.glob(f"*{PROFILE_SUFFIX}"))
     if not paths:
         raise ValueError(
@@ -165,7 +165,7 @@ def _profiles(folder: Path, model: HandModel) -> KnownBetas:
     return betas
 
 
-def _averages(path: Path, model: HandModel) -> KnownBetas:
+def _averages(path: Path, model: FittableHand) -> KnownBetas:
     stored = Predictions.load(path)
     if stored.betas is None or stored.model != model.name:
         raise ValueError(

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from idhand.assets import open_hand
 from idhand.assets.nets import shipped_networks
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS
 from idhand.cli.common import Report, progress, writable_folder
@@ -64,7 +63,7 @@ def main(command: Command) -> int:
     """Do it, print what was seen and return the exit code."""
     config, data = command.config, Shards(command.data)
     folder, knows = command.nets or shipped_networks(), command.validation is None
-    nets = Nets.load(folder, open_hand(), with_honesty=knows)
+    nets = Nets.load(folder, with_honesty=knows)
     out = writable_folder(command.out)
     if command.validation is not None:
         nets = fitted_honesty(nets, Shards(command.validation), out, progress=_told)

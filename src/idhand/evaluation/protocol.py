@@ -21,13 +21,12 @@ from idhand.evaluation.motion import frame_accelerations_mm
 from idhand.evaluation.report import METRICS, Report
 from idhand.evaluation.scoring import Scores, missed_scores, point_scores, root_errors_mm
 from idhand.evaluation.shapes import (
-    HAND_LENGTH,
     covered,
     measure_errors_mm,
     measure_sigmas_mm,
     rest_errors_mm,
 )
-from idhand.hand import HandModel
+from idhand.hand import HAND_LENGTH, FittableHand
 from idhand.predictions import Predictions
 from idhand.records import Sample
 
@@ -55,7 +54,7 @@ class Protocol:
         if self.regressor is not None and self.joints == "kinematic":
             raise ValueError("kinematic joints take no regressor; choose joints='regressed'")
 
-    def keypoint_weights(self, model: HandModel) -> Float[Tensor, "21 verts"] | None:
+    def keypoint_weights(self, model: FittableHand) -> Float[Tensor, "21 verts"] | None:
         """Keypoints from vertices, or None for kinematic joints.
 
         Raises:
@@ -106,7 +105,7 @@ def labels(shards: Shards) -> Iterator[Sample]:
 def evaluate(
     predictions: Predictions,
     truths: Iterable[Sample],
-    model: HandModel,
+    model: FittableHand,
     protocol: Protocol | None = None,
 ) -> Report:
     """Compare predictions with the truth, in the frame of the real hand's camera.
@@ -143,7 +142,7 @@ def evaluate(
     return tally.report(protocol)
 
 
-def _check_model(predictions: Predictions, model: HandModel, protocol: Protocol) -> None:
+def _check_model(predictions: Predictions, model: FittableHand, protocol: Protocol) -> None:
     """Refuse predictions of another hand model, and meshes without a way to keypoints."""
     if predictions.model != model.name:
         raise ValueError(
@@ -189,9 +188,9 @@ def _take(hands: Hands, places: Sequence[int]) -> Hands:
 class _Tally:
     """The numbers of all pictures while they come in; a row for each prediction."""
 
-    def __init__(self, *, predictions: Predictions, model: HandModel):
+    def __init__(self, *, predictions: Predictions, model: FittableHand):
         num = len(predictions)
-        names = () if model.measures is None else model.measures.names
+        names = model.measures.names
         self.predictions, self.model, self.measure_names = predictions, model, names
         self.rows = {name: row for row, name in enumerate(predictions.sample_id)}
         self.samples_seen: set[str] = set()

@@ -9,14 +9,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from idhand.evaluation.metrics import MM_PER_M
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.identity import Z95
-
-HAND_LENGTH = "hand_length"
 
 
 def rest_errors_mm(
-    model: HandModel, betas: Float[Tensor, "batch betas"], truth: Float[Tensor, "batch betas"]
+    model: FittableHand, betas: Float[Tensor, "batch betas"], truth: Float[Tensor, "batch betas"]
 ) -> Float[Tensor, " batch"]:
     """Mean distance of the vertices at rest, wrist on wrist: what the shape alone does wrong."""
     ours, theirs = model.with_shape(betas), model.with_shape(truth)
@@ -25,20 +23,18 @@ def rest_errors_mm(
 
 
 def measure_errors_mm(
-    model: HandModel, betas: Float[Tensor, "batch betas"], truth: Float[Tensor, "batch betas"]
+    model: FittableHand, betas: Float[Tensor, "batch betas"], truth: Float[Tensor, "batch betas"]
 ) -> Float[Tensor, "batch measures"]:
     """Signed errors of the model's measures; positive where the prediction is too long."""
-    assert model.measures is not None
     return MM_PER_M * (model.measures.lengths(betas) - model.measures.lengths(truth))
 
 
 def measure_sigmas_mm(
-    model: HandModel,
+    model: FittableHand,
     betas: Float[Tensor, "batch betas"],
     covariance: Float[Tensor, "batch betas betas"],
 ) -> Float[Tensor, "batch measures"]:
     """Standard deviation of each measure by first-order propagation of the betas' covariance."""
-    assert model.measures is not None
     shape = betas.detach().requires_grad_()
     with torch.enable_grad():
         lengths = model.measures.lengths(shape)

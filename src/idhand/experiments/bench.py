@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from idhand.assets import shape_prior
-from idhand.assets.models import landmark_bias_covariance
-from idhand.calibration import ShapePrior
 from idhand.evaluation import Report, evaluate
 from idhand.experiments.curve import Method, Point, calibration_curve
 from idhand.experiments.looks import Looks
@@ -27,8 +24,8 @@ from idhand.experiments.shapes import (
     rulers_m,
     with_lengths,
 )
-from idhand.fusion import FusionConfig, Prior, with_hand_length
-from idhand.hand import HandModel
+from idhand.fusion import FusionConfig, with_hand_length
+from idhand.hand import FittableHand, ShapePrior
 from idhand.predictions import Predictions
 from idhand.records import Sample
 
@@ -41,16 +38,16 @@ class Bench:
     """One run's networks and pictures."""
 
     nets: Nets
-    model: HandModel
+    model: FittableHand
     config: ReproduceConfig
     looks: Looks
     split: Split
     told: Progress | None
 
     @property
-    def prior(self) -> Prior:
+    def prior(self) -> ShapePrior:
         """Of the population."""
-        return shape_prior()
+        return self.model.prior
 
     def wrapped(self, items: Iterable[Any], what: str) -> Iterable[Any]:
         """The items, with progress told."""
@@ -70,10 +67,6 @@ class Bench:
         calibration, sigma_m = self.split.calibration, self.config.ruler_sigma_m
         own = predict(self.nets.identity_film, self.looks, model=self.model)
         calibrated = fused_shapes(own, calibration, self.prior, self.fusion("identity_film"))
-        mean, covariance = self.prior
-        landmark_prior = ShapePrior(
-            mean=mean, covariance=covariance, bias_covariance=landmark_bias_covariance()
-        )
 
         def told(items: Any) -> Any:
             return self.wrapped(items, "calibrating by landmarks")
@@ -85,9 +78,9 @@ class Bench:
                 calibrated, self.lengths_m(truth), self.model, sigma_m=sigma_m
             ),
             "calibrated_landmarks": landmark_shapes(
-                self.looks, calibration, self.model, landmark_prior, progress=told
+                self.looks, calibration, self.model, progress=told
             ),
-            "mean": {who: PersonShape(betas=mean.numpy()) for who in calibration},
+            "mean": {who: PersonShape(betas=self.prior.mean.numpy()) for who in calibration},
         }
 
     def reports(

@@ -16,8 +16,8 @@ from idhand.experiments.shapes import (
     rows_by_subject,
     shape_errors_mm,
 )
-from idhand.fusion import Evidence, Fused, FusionConfig, Prior, combine, evidence, with_hand_length
-from idhand.hand import HandModel
+from idhand.fusion import Evidence, Fused, FusionConfig, combine, evidence, with_hand_length
+from idhand.hand import FittableHand, ShapePrior
 from idhand.predictions import Predictions
 
 PEOPLE_AT_ONCE = 20
@@ -58,8 +58,8 @@ def calibration_curve(
     methods: Sequence[Method],
     truth: PersonShapes,
     lengths_m: dict[str, float],
-    prior: Prior,
-    model: HandModel,
+    prior: ShapePrior,
+    model: FittableHand,
     *,
     sizes: Sequence[int],
     draws: int,
@@ -104,7 +104,7 @@ def calibration_curve(
     return points
 
 
-def _photos(method: Method, prior: Prior) -> Evidence:
+def _photos(method: Method, prior: ShapePrior) -> Evidence:
     """What every picture adds to the prior; those without a hand are never drawn."""
     betas, covs = method.predictions.betas, method.predictions.betas_cov
     assert betas is not None
@@ -129,7 +129,7 @@ def _fuse_all(
     method: Method,
     photos: Evidence,
     drawn: dict[str, Int[np.ndarray, "draws chosen"]],
-    prior: Prior,
+    prior: ShapePrior,
 ) -> dict[str, Fused]:
     """Each person's shapes, draws first; people with equal numbers together."""
     alike: dict[tuple[int, ...], list[str]] = {}
@@ -158,7 +158,7 @@ def _point(
     fused: dict[str, Fused],
     truth: PersonShapes,
     lengths_m: dict[str, float],
-    model: HandModel,
+    model: FittableHand,
     ruler_sigma_m: float,
 ) -> Point:
     """Errors of all draws, then the mean of each person's."""
@@ -179,7 +179,7 @@ def _point(
 
     errors = shape_errors_mm(model, betas, goal)
     inside = None
-    if method.fusion.mode == "covariance" and model.measures is not None:
+    if method.fusion.mode == "covariance":
         inside = per_person(_covered(model, betas, covariance, goal).double().mean(1).numpy())
     return Point(
         method=method.name,
@@ -192,7 +192,7 @@ def _point(
 
 
 def _covered(
-    model: HandModel, betas: Tensor, covariance: Tensor, truth: Tensor
+    model: FittableHand, betas: Tensor, covariance: Tensor, truth: Tensor
 ) -> Bool[Tensor, "draws measures"]:
     """Whether each measure's stated interval holds the truth."""
     sigmas = measure_spreads_mm(model, betas, covariance)

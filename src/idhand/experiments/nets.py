@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from idhand.fusion import Honesty
-from idhand.hand import HandModel
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.files import load_regressor
 from idhand.nets.regressor import Regressor
@@ -36,6 +35,11 @@ class Nets:
                 )
         if nets["confidence"].confidence is None:
             raise ValueError("the confidence network has no confidence branch; train one with it")
+        models = sorted({net.config.hand_model for net in nets.values()})
+        if len(models) > 1:
+            raise ValueError(
+                f"the networks are of the hand models {', '.join(models)}; all must be of one"
+            )
         backbones = {net.config.backbone for net in nets.values()}
         if len(backbones) > 1 or not isinstance(self.baseline.backbone, HandBackbone):
             raise ValueError(
@@ -43,15 +47,19 @@ class Nets:
                 "the same hand net, whose features are computed once"
             )
 
+    @property
+    def hand_model(self) -> str:
+        """Name of the hand model that all networks are of."""
+        return self.baseline.config.hand_model
+
     @staticmethod
-    def load(folder: Path, model: HandModel, *, with_honesty: bool = True) -> "Nets":
+    def load(folder: Path, *, with_honesty: bool = True) -> "Nets":
         """Read them from a folder: NAME.safetensors each.
 
         Without a file of its own, the confidence network is the baseline.
 
         Args:
             folder: Where they lie.
-            model: The hand model that they must be of.
             with_honesty: Read what says how far they can be believed, too, where it is there.
 
         Raises:
@@ -67,7 +75,7 @@ class Nets:
                 f"{folder} has no {', '.join(missing)}; train them with `idhand train`, or name "
                 "another folder"
             )
-        nets = {name: load_regressor(path, hand_model=model.name) for name, path in paths.items()}
+        nets = {name: load_regressor(path) for name, path in paths.items()}
         files = {name: folder / file for name, file in HONESTY_FILES.items() if with_honesty}
         honesty = {name: Honesty.load(path) for name, path in files.items() if path.is_file()}
         return Nets(**nets, honesty=honesty)

@@ -8,20 +8,19 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from idhand.assets import open_hand
+from idhand.assets import hand
 from idhand.experiments.looks import Looks, blind, check_camera, evidence
 from idhand.experiments.rows import (
     KnownBetas,
     all_shapes,
     estimate_fields,
     found_rows,
-    population_objective,
     predictions_of,
     shapes_for,
     state_fields,
     wrists,
 )
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import View, box_roi, crop_of, landmark_roi, view_of
 from idhand.nets.estimate import Estimate
@@ -29,7 +28,7 @@ from idhand.nets.reading import marked_px
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
 from idhand.records import Sample
-from idhand.refinement import RefinementConfig, closed_form_start, solve
+from idhand.refinement import Objective, RefinementConfig, closed_form_start, solve
 
 BATCH = 512
 """Hands whose poses are estimated together."""
@@ -45,7 +44,7 @@ def predict(
     looks: Looks,
     betas: KnownBetas | None = None,
     *,
-    model: HandModel | None = None,
+    model: FittableHand | None = None,
     method: str | None = None,
     batch: int = BATCH,
 ) -> Predictions:
@@ -58,7 +57,7 @@ def predict(
         net: With the backbone that the features are of.
         looks: With features.
         betas: Each person's shape. A network with `film` takes other persons for unknown.
-        model: The hand model of the network; `open_hand()` if None.
+        model: The hand model of the network; the one that it names if None.
         method: Name for the header; if None, how the network uses shapes.
         batch: Hands at a time.
 
@@ -106,7 +105,7 @@ def predict_images(
     cut: Cut = "box",
     betas: KnownBetas | None = None,
     points: Looks | None = None,
-    model: HandModel | None = None,
+    model: FittableHand | None = None,
     method: str | None = None,
 ) -> Predictions:
     """Run a whole network, backbone and all, on crops of the pictures.
@@ -156,7 +155,7 @@ def landmark_fit(
     looks: Looks,
     betas: KnownBetas | None = None,
     *,
-    model: HandModel | None = None,
+    model: FittableHand,
     config: RefinementConfig | None = None,
     batch: int = FIT_BATCH,
 ) -> Predictions:
@@ -166,22 +165,22 @@ def landmark_fit(
         looks: Features are not needed.
         betas: Each person's shape, which then stays; None estimates one for each picture under the
             population's prior, with its covariance.
-        model: With landmark points; `open_hand()` if None.
+        model: The hand model to fit.
         config: Of the solver.
         batch: Hands at a time.
 
     Raises:
         ValueError: If no hand was found, or a person has no betas.
     """
-    model, config = model or open_hand(), config or RefinementConfig()
+    config = config or RefinementConfig()
     hits = found_rows(looks)
-    objective = population_objective(model, config.objective)
+    objective = Objective(model=model, config=config.objective, prior=model.prior)
     n = model.num_betas
     parts: list[dict[str, np.ndarray]] = []
     for start in range(0, len(hits), batch):
         part = looks.select(hits[start : start + batch])
         seen, world = evidence(part, config.objective)
-        shapes = objective.shape_mean.expand(len(part), -1)
+        shapes = objective.prior.mean.expand(len(part), -1)
         if betas is not None:
             shapes = torch.from_numpy(all_shapes(part.subject, betas, n))
         begin = closed_form_start(objective, seen, world, shapes)
@@ -195,8 +194,8 @@ def landmark_fit(
     return predictions_of(looks, hits, fields, model, method)
 
 
-def _checked_model(net: Regressor, model: HandModel | None) -> HandModel:
-    model = model or open_hand()
+def _checked_model(net: Regressor, model: FittableHand | None) -> FittableHand:
+    model = model or hand(net.config.hand_model)
     if net.config.hand_model != model.name or net.config.num_betas != model.num_betas:
         raise ValueError(
             f"this network was trained for the hand model '{net.config.hand_model}' "

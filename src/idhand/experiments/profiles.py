@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool
 
-from idhand.assets import open_hand, shape_prior
+from idhand.assets import hand
 from idhand.experiments.shapes import PersonShape, fused_shapes, rows_by_subject, with_lengths
 from idhand.fusion import FusionConfig
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.identity import Identity, PhotoUse, measure
 from idhand.predictions import Predictions
 
@@ -39,7 +39,7 @@ def profiles(
         ValueError: If the predictions or the honesty are of another hand model or have no shapes,
             nobody has a usable picture, or a length is given for several people.
     """
-    model = open_hand()
+    model = hand(predictions.model)
     _check(predictions, fusion, model)
     rows = rows_by_subject(predictions.subject)
     usable = {who: [row for row in own if predictions.found[row]] for who, own in rows.items()}
@@ -50,7 +50,7 @@ def profiles(
             f"no hand was found in any of the {len(predictions):,} pictures of "
             f"'{predictions.method}', so there is nothing to calibrate from"
         )
-    fused: Mapping[str, PersonShape] = fused_shapes(predictions, usable, shape_prior(), fusion)
+    fused: Mapping[str, PersonShape] = fused_shapes(predictions, usable, model.prior, fusion)
     shapes = fused
     if ruler_mm is not None:
         if len(rows) > 1:
@@ -87,7 +87,7 @@ def profile_names(subjects: Sequence[str]) -> dict[str, str]:
     return {who: f"{name}.hand.json" for who, name in names.items()}
 
 
-def _check(predictions: Predictions, fusion: FusionConfig, model: HandModel) -> None:
+def _check(predictions: Predictions, fusion: FusionConfig, model: FittableHand) -> None:
     if predictions.betas is None:
         raise ValueError(
             f"'{predictions.method}' predicts meshes and no shapes; name a method with betas"
@@ -122,7 +122,7 @@ def _profile(
     shape: PersonShape,
     uses: tuple[PhotoUse, ...],
     sides: tuple[Side, ...],
-    model: HandModel,
+    model: FittableHand,
     ruler_mm: tuple[float, float] | None,
 ) -> Identity:
     assert shape.covariance is not None

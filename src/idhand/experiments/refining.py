@@ -9,21 +9,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from idhand.assets import open_hand
+from idhand.assets import hand
 from idhand.experiments.looks import Looks, evidence
 from idhand.experiments.rows import (
     KEYPOINTS,
     flips,
     found_rows,
     observed_rows,
-    population_objective,
     predictions_of,
     state_fields,
 )
 from idhand.geometry import sixd_from_rotation
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.predictions import Predictions
-from idhand.refinement import ObjectiveConfig, RefinementConfig
+from idhand.refinement import Objective, ObjectiveConfig, RefinementConfig
 from idhand.refinement.network import Trust, network_evidence, network_noise, solve_near
 from idhand.refinement.official import OfficialConfig, fit_officially
 
@@ -69,7 +68,7 @@ class RefineConfig:
 def refine(
     predictions: Predictions,
     looks: Looks,
-    model: HandModel | None = None,
+    model: FittableHand | None = None,
     config: RefineConfig | None = None,
 ) -> Predictions:
     """Move predicted hands so that they agree with what was seen in their pictures.
@@ -80,14 +79,14 @@ def refine(
     Args:
         predictions: With rotations and betas.
         looks: At the same pictures, and maybe at more.
-        model: With landmark points; `open_hand()` if None.
+        model: The hand model of the predictions; the one that they name if None.
         config: How.
 
     Raises:
         ValueError: If the predictions belong to another hand model or other pictures, or are
             meshes alone, or no hand is left.
     """
-    model, config = model or open_hand(), config or RefineConfig()
+    model, config = model or hand(predictions.model), config or RefineConfig()
     _check(predictions, model)
     seen = looks.of(predictions.sample_id)
     both = replace(seen, found=seen.found & predictions.found, is_right=predictions.is_right)
@@ -115,7 +114,7 @@ Step = Callable[[Predictions, Looks], dict[str, np.ndarray]]
 """Refines a batch in which every hand was found."""
 
 
-def _check(predictions: Predictions, model: HandModel) -> None:
+def _check(predictions: Predictions, model: FittableHand) -> None:
     if predictions.rotations is None or predictions.betas is None:
         raise ValueError(
             f"'{predictions.method}' predicts meshes alone, and refining needs a model's poses"
@@ -128,9 +127,9 @@ def _check(predictions: Predictions, model: HandModel) -> None:
         )
 
 
-def _second_order(model: HandModel, config: RefineConfig) -> Step:
+def _second_order(model: FittableHand, config: RefineConfig) -> Step:
     """Ours: robust, with priors, from the network's pose."""
-    objective = population_objective(model, config.objective)
+    objective = Objective(model=model, config=config.objective, prior=model.prior)
     solver = RefinementConfig(objective=config.objective, max_iterations=config.max_iterations)
     n = model.num_betas
 
@@ -149,17 +148,16 @@ def _second_order(model: HandModel, config: RefineConfig) -> Step:
     return step
 
 
-def _paper(model: HandModel, config: RefineConfig) -> Step:
+def _paper(model: FittableHand, config: RefineConfig) -> Step:
     """The authors' optimisation."""
 
     def step(predictions: Predictions, looks: Looks) -> dict[str, np.ndarray]:
         seen, _ = evidence(looks, config.objective)
         R, betas = _tensor(predictions.rotations), _tensor(predictions.betas)
         marked = _marked(predictions, looks)
-        points_px = seen.points_px if marked is None else marked
-        fit = fit_officially(
-            model.with_shape(betas), sixd_from_rotation(R), points_px, seen.K, config.official
-        )
+        points_px, marks = (seen.points_px, model.landmarks) if marked is None else (marked, None)
+        hand, sixd = model.with_shape(betas), sixd_from_rotation(R)
+        fit = fit_officially(hand, sixd, points_px, seen.K, config.official, marks)
         return {
             "rotations": fit.rotations.numpy(),
             "betas": betas.numpy(),

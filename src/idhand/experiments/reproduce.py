@@ -12,7 +12,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from idhand.assets import open_hand, shape_prior
+from idhand.assets import hand
 from idhand.data import Shards
 from idhand.detection import HandDetector
 from idhand.evaluation import Report, labels
@@ -77,7 +77,7 @@ def reproduce(
     Raises:
         ValueError: If the data has nobody to evaluate, or a network's honesty is not known.
     """
-    config, model = config or ReproduceConfig(), open_hand()
+    config, model = config or ReproduceConfig(), hand(nets.hand_model)
     missing = "identity_film" not in nets.honesty
     if missing:
         raise ValueError(
@@ -100,7 +100,7 @@ def reproduce(
     shapes = bench.shapes(truth)
     reports, reports_all, seconds, change = bench.reports(samples, truth, shapes)
     return Results(
-        about=_about(data, looks, split, truth, config),
+        about=_about(data, looks, split, truth, config, model.name),
         reports=reports,
         reports_all=reports_all,
         seconds=seconds,
@@ -126,14 +126,14 @@ def fitted_honesty(
     Raises:
         ValueError: If too few of the people have a known shape.
     """
-    model = open_hand()
+    model = hand(nets.hand_model)
     chosen, samples = chosen_pictures(validation, ReproduceConfig())
     looks = looked_at(validation, chosen, out / "looks_validation.npz", nets.baseline, progress)
     truth = true_shapes(samples, model)
     honesty: dict[str, Honesty] = {}
     for name, file in HONESTY_FILES.items():
         seen = predict(getattr(nets, name), looks, model=model, method=name)
-        honesty[name] = network_honesty(seen, truth, shape_prior(), model)
+        honesty[name] = network_honesty(seen, truth, model.prior, model)
         honesty[name].save(out / file)
     return replace(nets, honesty=honesty)
 
@@ -208,11 +208,13 @@ def _about(
     split: Split,
     truth: dict[str, PersonShape],
     config: ReproduceConfig,
+    model: str,
 ) -> dict[str, Any]:
     usable = [len(own) for own in split.calibration.values()]
     return {
         "dataset": looks.header["dataset"],
         "data": data.folder.name,
+        "model": model,
         "num_people": len(split.calibration),
         "num_people_with_shape": len(truth),
         "num_pictures": len(looks),

@@ -10,13 +10,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from idhand.experiments.looks import Looks, evidence
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.nets.estimate import Estimate
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
-from idhand.refinement import Objective, ObjectiveConfig, State
+from idhand.refinement import ObjectiveConfig, State
 from idhand.refinement.evidence import FLIP, observed
-from idhand.refinement.points import keypoints, landmark_points
+from idhand.refinement.points import keypoints, posed_points
 from idhand.refinement.start import translation
 
 KnownBetas = Mapping[str, Float[np.ndarray, " betas"]]
@@ -111,10 +111,9 @@ def estimate_fields(
 
 
 def state_fields(
-    state: State, model: HandModel, is_right: Bool[np.ndarray, " hands"]
+    state: State, model: FittableHand, is_right: Bool[np.ndarray, " hands"]
 ) -> dict[str, np.ndarray]:
     """A solver's state as fields of `Predictions`."""
-    assert model.pose_space is not None
     rotations = torch.cat((state.R[:, None], model.pose_space.rotations(state.angles)), 1)
     return {
         "rotations": rotations.numpy(),
@@ -132,7 +131,7 @@ def wrists(
     looks: Looks,
     rotations: Float[np.ndarray, "hands 16 3 3"],
     betas: Float[np.ndarray, "hands betas"],
-    model: HandModel,
+    model: FittableHand,
     keypoints_px: Float[np.ndarray, "hands 21 2"] | None = None,
 ) -> Float[np.ndarray, "hands 3"]:
     """Where hands of known form are, in closed form.
@@ -144,7 +143,7 @@ def wrists(
     R, hand = torch.from_numpy(rotations), model.with_shape(torch.from_numpy(betas))
     at_origin = torch.zeros_like(R[:, 0, 0])
     if keypoints_px is None:
-        about_wrist = landmark_points(hand, R, at_origin)
+        about_wrist = posed_points(model.landmarks, hand, R, at_origin)
     else:
         about_wrist = keypoints(hand, R, at_origin)
         seen = replace(seen, points_px=observed_rows(keypoints_px, looks))
@@ -161,22 +160,11 @@ def observed_rows(
     )
 
 
-def population_objective(model: HandModel, config: ObjectiveConfig) -> Objective:
-    """The objective under the population's prior: betas are in its standard deviations."""
-    dtype = model.template.dtype
-    return Objective(
-        model=model,
-        config=config,
-        shape_mean=torch.zeros(model.num_betas, dtype=dtype),
-        shape_precision=torch.eye(model.num_betas, dtype=dtype),
-    )
-
-
 def predictions_of(
     looks: Looks,
     hits: Int[np.ndarray, " hands"],
     fields: Mapping[str, np.ndarray],
-    model: HandModel,
+    model: FittableHand,
     method: str,
 ) -> Predictions:
     """A row for each picture; what was not computed is NaN and not found."""

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from idhand.calibration import Anchor, CalibrationConfig, ShapePrior, calibrate_shape
+from idhand.calibration import Anchor, CalibrationConfig, calibrate_shape
 from idhand.evaluation.hands import keypoint_regressor
 from idhand.evaluation.metrics import MM_PER_M, bone_errors_mm
-from idhand.evaluation.shapes import HAND_LENGTH, measure_errors_mm
+from idhand.evaluation.shapes import measure_errors_mm
 from idhand.experiments.looks import Looks, evidence
-from idhand.fusion import FusionConfig, Honesty, Prior, fit_honesty, fuse, with_hand_length
-from idhand.hand import HandModel
+from idhand.fusion import FusionConfig, Honesty, fit_honesty, fuse, with_hand_length
+from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
 from idhand.predictions import Predictions
 from idhand.records import Sample
 
@@ -86,7 +86,7 @@ def rows_by_subject(subjects: Iterable[str]) -> dict[str, list[int]]:
     return rows
 
 
-def true_shapes(samples: Iterable[Sample], model: HandModel) -> dict[str, PersonShape]:
+def true_shapes(samples: Iterable[Sample], model: FittableHand) -> dict[str, PersonShape]:
     """Of people whose shape is known in this hand model."""
     return {
         sample.subject: PersonShape(betas=sample.betas.astype(np.float64))
@@ -96,7 +96,7 @@ def true_shapes(samples: Iterable[Sample], model: HandModel) -> dict[str, Person
 
 
 def fused_shapes(
-    predictions: Predictions, rows: Rows, prior: Prior, config: FusionConfig
+    predictions: Predictions, rows: Rows, prior: ShapePrior, config: FusionConfig
 ) -> dict[str, PersonShape]:
     """Each person's shape from what a network says of these pictures; a hand is found in each."""
     assert predictions.betas is not None
@@ -121,8 +121,7 @@ def fused_shapes(
 def landmark_shapes(
     looks: Looks,
     rows: Rows,
-    model: HandModel,
-    prior: ShapePrior,
+    model: FittableHand,
     *,
     anchors: Mapping[str, Anchor] | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
@@ -133,7 +132,7 @@ def landmark_shapes(
     for subject in progress(rows) if progress else rows:
         seen, world = evidence(looks.select(rows[subject]), config.objective)
         anchor = None if anchors is None else anchors.get(subject)
-        found = calibrate_shape(model, seen, world, prior, anchor, config)
+        found = calibrate_shape(model, seen, world, anchor=anchor, config=config)
         shapes[subject] = PersonShape(
             betas=found.betas.numpy(),
             covariance=found.covariance.numpy(),
@@ -143,10 +142,9 @@ def landmark_shapes(
 
 
 def rulers_m(
-    truth: PersonShapes, model: HandModel, *, sigma_m: float, seed: int
+    truth: PersonShapes, model: FittableHand, *, sigma_m: float, seed: int
 ) -> dict[str, float]:
     """What a ruler would say of each person's hand length: the truth and an error."""
-    assert model.measures is not None
     at = model.measures.names.index(HAND_LENGTH)
     lengths = {
         subject: float(model.measures.lengths(_tensor(shape.betas))[at])
@@ -160,7 +158,7 @@ def rulers_m(
 
 
 def with_lengths(
-    shapes: PersonShapes, lengths_m: Mapping[str, float], model: HandModel, *, sigma_m: float
+    shapes: PersonShapes, lengths_m: Mapping[str, float], model: FittableHand, *, sigma_m: float
 ) -> dict[str, PersonShape]:
     """The shapes of people whose hand length is known, with that length."""
     known = {subject: shape for subject, shape in shapes.items() if subject in lengths_m}
@@ -180,7 +178,12 @@ def with_lengths(
 
 
 def network_honesty(
-    predictions: Predictions, truth: PersonShapes, prior: Prior, model: HandModel, *, seed: int = 0
+    predictions: Predictions,
+    truth: PersonShapes,
+    prior: ShapePrior,
+    model: FittableHand,
+    *,
+    seed: int = 0,
 ) -> Honesty:
     """How far a network's covariances can be believed, from people it was not trained on.
 
@@ -205,7 +208,7 @@ def network_honesty(
 
 
 def shape_errors_mm(
-    model: HandModel, betas: Float[Tensor, "shapes betas"], truth: Float[Tensor, "shapes betas"]
+    model: FittableHand, betas: Float[Tensor, "shapes betas"], truth: Float[Tensor, "shapes betas"]
 ) -> dict[str, Float[np.ndarray, " shapes"]]:
     """How far shapes are off at rest; meshes are linear in the shape, so many take little time.
 
@@ -231,21 +234,18 @@ def shape_errors_mm(
             }
         )
     errors = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
-    if model.measures is not None:
-        at = model.measures.names.index(HAND_LENGTH)
-        off = measure_errors_mm(model, betas, truth)[:, at]
-        errors["hand_length"] = off.abs().numpy()
+    at = model.measures.names.index(HAND_LENGTH)
+    errors[HAND_LENGTH] = measure_errors_mm(model, betas, truth)[:, at].abs().numpy()
     return errors
 
 
 def measure_spreads_mm(
-    model: HandModel,
+    model: FittableHand,
     betas: Float[Tensor, "shapes betas"],
     covariance: Float[Tensor, "shapes betas betas"],
 ) -> Float[Tensor, "shapes measures"]:
     """Standard deviation of each measure, as `evaluation.measure_sigmas_mm`, for many shapes."""
     measures = model.measures
-    assert measures is not None
     points = measures.points + torch.einsum("pak,nk->npa", measures.shape_basis, betas)
     first, second = measures.segments.unbind(1)
     along = torch.nn.functional.normalize(points[:, first] - points[:, second], dim=-1)
@@ -254,7 +254,7 @@ def measure_spreads_mm(
     return MM_PER_M * ((D @ covariance) * D).sum(-1).clamp_min(0).sqrt()
 
 
-def _linear(model: HandModel) -> Float[Tensor, "verts 3 numbers"]:
+def _linear(model: FittableHand) -> Float[Tensor, "verts 3 numbers"]:
     """Vertices at rest from the betas with a one after them."""
     return torch.cat((model.shape_basis, model.template[..., None]), -1)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from idhand.assets import open_hand
+from idhand.assets import hand
 from idhand.evaluation import (
     METRICS,
     Chart,
@@ -169,7 +169,7 @@ def _errors(
     results: Results, shapes: Mapping[str, PersonShape], people: Sequence[str]
 ) -> dict[str, np.ndarray]:
     ours, theirs = _stacked(shapes, people), _stacked(results.truth, people)
-    return shape_errors_mm(open_hand(), ours, theirs)
+    return shape_errors_mm(hand(results.about["model"]), ours, theirs)
 
 
 def _coverage_of(
@@ -177,9 +177,9 @@ def _coverage_of(
 ) -> float | None:
     """Pooled over people and measures; None of shapes that state no covariance."""
     stated = [cov for who in people if (cov := shapes[who].covariance) is not None]
-    model = open_hand()
-    if len(stated) < len(people) or model.measures is None:
+    if len(stated) < len(people):
         return None
+    model = hand(results.about["model"])
     ours, theirs = _stacked(shapes, people), _stacked(results.truth, people)
     sigmas = measure_sigmas_mm(model, ours, torch.from_numpy(np.stack(stated))).numpy()
     off = measure_errors_mm(model, ours, theirs).numpy()

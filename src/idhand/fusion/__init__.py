@@ -5,7 +5,6 @@ from idhand.fusion.fusing import Evidence as Evidence
 from idhand.fusion.fusing import Fused as Fused
 from idhand.fusion.fusing import FusionConfig as FusionConfig
 from idhand.fusion.fusing import FusionMode as FusionMode
-from idhand.fusion.fusing import Prior as Prior
 from idhand.fusion.fusing import combine as combine
 from idhand.fusion.fusing import evidence as evidence
 from idhand.fusion.fusing import fuse as fuse

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from idhand.fusion.fusing import (
     FusionConfig,
-    Prior,
     agreement,
     evidence,
     posterior,
@@ -17,7 +16,7 @@ from idhand.fusion.fusing import (
     whitened,
 )
 from idhand.fusion.honesty import Honesty
-from idhand.hand import HandModel
+from idhand.hand import HandModel, ShapePrior
 
 NUM_FOLDS = 5
 """Of people."""
@@ -26,7 +25,7 @@ NUM_FOLDS = 5
 def fit_honesty(
     people: Sequence[tuple[Float[Tensor, "photos betas"], Float[Tensor, "photos betas betas"]]],
     truth: Float[Tensor, "people betas"],
-    prior: Prior,
+    prior: ShapePrior,
     model: HandModel,
     *,
     sizes: Sequence[int] = (1, 2, 5, 10, 20),
@@ -85,7 +84,7 @@ class _Groups:
 def _groups(
     people: Sequence[tuple[Tensor, Tensor]],
     goal: Float[Tensor, "people betas"],
-    prior: Prior,
+    prior: ShapePrior,
     sizes: Sequence[int],
     rng: torch.Generator,
 ) -> _Groups:
@@ -97,7 +96,7 @@ def _groups(
         counts = sorted({min(size, len(betas)) for size in sizes})
         for count in counts:
             drawn = photos[order[:count]]
-            weights = agreement(drawn, FusionConfig(), 1.0, torch.zeros_like(prior[1]))
+            weights = agreement(drawn, FusionConfig(), 1.0, torch.zeros_like(prior.covariance))
             rows.append((*summed(drawn, weights, 1.0), person, count == counts[-1]))
     information, vector, person, is_largest = zip(*rows, strict=True)
     return _Groups(

@@ -15,15 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from idhand.fusion.honesty import Honesty
-from idhand.hand import HandModel
+from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
 
 FusionMode = Literal["mean", "median", "top_k", "softmax", "covariance"]
 """`mean`, `median` and `top_k` (the most confident, unweighted) as Kong et al., ECCV 2022;
 `softmax` weighs by confidence; `covariance`, ours, by what each photo shows, and doubts the odd
 ones out."""
-
-Prior = tuple[Float[Tensor, " betas"], Float[Tensor, "betas betas"]]
-"""Mean and covariance of the population's shapes."""
 
 MIN_GAIN = 1e-3
 """A photo says nothing in directions in which its precision exceeds the prior's by less than this
@@ -87,7 +84,7 @@ class Evidence:
 def evidence(
     betas: Float[Tensor, "*batch photos betas"],
     covs: Float[Tensor, "*batch photos betas betas"] | None,
-    prior: Prior,
+    prior: ShapePrior,
 ) -> Evidence:
     """Take the prior out of each photo's Gaussian.
 
@@ -102,7 +99,7 @@ def evidence(
     root, white = whitened(betas, prior)
     if covs is None:
         off = white - white.mean(-2, keepdim=True)
-        eye = torch.eye(white.shape[-1], dtype=white.dtype)
+        eye = torch.eye(white.shape[-1]).to(white)
         scatter = (off.mT @ off + eye) / white.shape[-2]
         precision = torch.linalg.inv(scatter)[..., None, :, :].expand(*white.shape, -1)
     else:
@@ -127,7 +124,7 @@ def fuse(
     betas: Float[Tensor, "*batch photos betas"],
     covs: Float[Tensor, "*batch photos betas betas"] | None,
     confidence: Float[Tensor, "*batch photos"] | None,
-    prior: Prior,
+    prior: ShapePrior,
     config: FusionConfig,
 ) -> Fused:
     """One shape from the photos of one person, or of each of a batch of people.
@@ -148,13 +145,13 @@ def fuse(
 def combine(
     photos: Evidence,
     confidence: Float[Tensor, "*batch photos"] | None,
-    prior: Prior,
+    prior: ShapePrior,
     config: FusionConfig,
 ) -> Fused:
     """The same as `fuse`, from what the photos add to the prior: many draws of the same photos."""
     if photos.betas.shape[-2] == 0:
         raise ValueError("there are no photos to fuse; at least one is needed")
-    root = torch.linalg.cholesky(prior[1])
+    root = torch.linalg.cholesky(prior.covariance)
     scale, shared, inflation = _honesty(config, root)
     weights = _weights(photos, confidence, config, scale, shared)
     mean, covariance = posterior(*summed(photos, weights, scale), shared)
@@ -166,7 +163,7 @@ def combine(
         case "covariance":
             pass
     return Fused(
-        betas=prior[0] + mean @ root.mT,
+        betas=prior.mean + mean @ root.mT,
         covariance=inflation * root @ covariance @ root.mT,
         weights=weights,
     )
@@ -175,7 +172,7 @@ def combine(
 def with_hand_length(
     betas: Float[Tensor, "*batch betas"],
     covariance: Float[Tensor, "*batch betas betas"],
-    model: HandModel,
+    model: FittableHand,
     length_m: Float[Tensor, "*#batch"],
     *,
     sigma_m: float = 0.002,
@@ -188,13 +185,12 @@ def with_hand_length(
     Args:
         betas: Shape before.
         covariance: Its covariance.
-        model: Of the betas; it must define measures.
+        model: Of the betas.
         length_m: From the crease at the wrist to the tip of the middle finger, metres.
         sigma_m: Standard deviation of that reading.
         iterations: Linearisations.
     """
-    assert model.measures is not None
-    at = model.measures.names.index("hand_length")
+    at = model.measures.names.index(HAND_LENGTH)
     moved, gain, slope = betas, torch.zeros_like(betas), torch.zeros_like(betas)
     for _ in range(iterations):
         here = moved.detach().requires_grad_()
@@ -210,11 +206,11 @@ def with_hand_length(
 
 
 def whitened(
-    betas: Float[Tensor, "*batch betas"], prior: Prior
+    betas: Float[Tensor, "*batch betas"], prior: ShapePrior
 ) -> tuple[Float[Tensor, "betas betas"], Float[Tensor, "*batch betas"]]:
     """The prior's Cholesky factor, and shapes in coordinates in which the prior is a unit one."""
-    root = torch.linalg.cholesky(prior[1])
-    off = (betas - prior[0])[..., None]
+    root = torch.linalg.cholesky(prior.covariance)
+    off = (betas - prior.mean)[..., None]
     return root, torch.linalg.solve_triangular(root, off, upper=False)[..., 0]
 
 
@@ -249,7 +245,7 @@ def posterior(
     The photos together measure the shape with error L⁻¹ + S, so the precision is
     1 + (L⁻¹ + S)⁻¹ = (1 + L S)⁻¹ (1 + L S + L); no L is inverted, which may be singular.
     """
-    eye = torch.eye(shared.shape[-1], dtype=shared.dtype)
+    eye = torch.eye(shared.shape[-1]).to(shared)
     inflated = eye + information @ shared
     solved = torch.linalg.solve(
         inflated + information, torch.cat((inflated, vector[..., None]), -1)
@@ -301,7 +297,7 @@ def agreement(
     weights = torch.ones_like(photos.betas[..., 0])
     if weights.shape[-1] < 3:
         return weights
-    precision = torch.linalg.inv(torch.eye(shared.shape[-1], dtype=shared.dtype) + shared)
+    precision = torch.linalg.inv(torch.eye(shared.shape[-1]).to(shared) + shared)
     common = photos.betas.quantile(0.5, dim=-2)
     for _ in range(config.reweightings):
         off = photos.vector - (photos.information @ common[..., None, :, None])[..., 0]

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from idhand.geometry import project
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.refinement.evidence import unit_bones
 from idhand.refinement.objective import Objective, ObjectiveConfig, Observations, State
-from idhand.refinement.points import keypoints, landmark_points
+from idhand.refinement.points import keypoints, posed_points
 from idhand.refinement.solver import (
     DIVERGED,
     MAX_ITERATIONS,
@@ -64,7 +64,7 @@ class Trust:
 
 
 def network_evidence(
-    model: HandModel,
+    model: FittableHand,
     rotations: Float[Tensor, "batch 16 3 3"],
     betas: Float[Tensor, "batch betas"],
     seen: Observations,
@@ -78,7 +78,7 @@ def network_evidence(
     and their difference takes the network's keypoints to where that net would mark them.
 
     Args:
-        model: With landmark points and a pose space; float64.
+        model: Float64.
         rotations: Each joint relative to its parent, the wrist's to the camera.
         betas: Shapes to start from.
         seen: The landmark net's evidence.
@@ -87,9 +87,8 @@ def network_evidence(
     """
     trust = trust or Trust()
     space = model.pose_space
-    assert space is not None
     hand, at_origin = model.with_shape(betas), torch.zeros_like(rotations[:, 0, 0])
-    points = landmark_points(hand, rotations, at_origin)
+    points = posed_points(model.landmarks, hand, rotations, at_origin)
     if keypoints_px is not None and trust.points != "landmarks":
         joints = keypoints(hand, rotations, at_origin)
         wrist = translation(joints, replace(seen, points_px=keypoints_px))[:, None]

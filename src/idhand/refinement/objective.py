@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from idhand.geometry import left_jacobian, rotation_from_vector, skew
-from idhand.hand import KEYPOINT_PARENTS, HandModel
+from idhand.hand import KEYPOINT_PARENTS, FittableHand, ShapePrior
 
 NUM_LANDMARKS = 21
 BONE_START = torch.tensor(KEYPOINT_PARENTS[1:])
@@ -123,23 +123,33 @@ class Objective:
     then betas and bias where they are free.
     """
 
-    model: HandModel
+    model: FittableHand
     config: ObjectiveConfig
-    shape_mean: Float[Tensor, " betas"]
-    shape_precision: Float[Tensor, "betas betas"]
-    """Inverse covariance of the betas."""
-    bias_precision: Float[Tensor, "63 63"] | None = None
+    prior: ShapePrior
+    """Of the betas; the model's, unless more is known of the person."""
+    shared_priors: bool = True
+    """False leaves out the priors of what the pictures of one person share: shape and bias."""
 
     @property
     def pose_precision(self) -> Float[Tensor, "dofs dofs"]:
         """Inverse covariance of the angles, times the prior's weight."""
-        assert self.model.pose_space is not None
         return self.config.pose_weight * self.model.pose_space.precision
+
+    @cached_property
+    def shape_precision(self) -> Float[Tensor, "betas betas"]:
+        """Inverse covariance of the betas; zero without the shared priors."""
+        precision = self.prior.precision
+        return precision if self.shared_priors else torch.zeros_like(precision)
+
+    @cached_property
+    def bias_precision(self) -> Float[Tensor, "63 63"]:
+        """Inverse covariance of the landmarks' biases; zero without the shared priors."""
+        covariance = self.model.landmarks.bias_covariance
+        return torch.linalg.inv(covariance) if self.shared_priors else torch.zeros_like(covariance)
 
     @property
     def _growth(self) -> Float[Tensor, " betas"]:
         """Relative change of the hand's length per beta."""
-        assert self.model.measures is not None
         return self.model.measures.growth
 
     def relative_size(self, betas: Float[Tensor, "batch betas"]) -> Float[Tensor, " batch"]:
@@ -156,16 +166,14 @@ class Objective:
         every well-seen proportion would push the estimate towards small hands.
         """
         size = self.relative_size(betas)[:, None]
-        off = betas - self.shape_mean
-        eye = torch.eye(betas.shape[-1], dtype=betas.dtype)
+        off = betas - self.prior.mean
+        eye = torch.eye(betas.shape[-1]).to(betas)
         slope = eye / size[..., None] - off[..., None] * self._growth / size[..., None].square()
         return off / size, slope
 
     @cached_property
     def _moves(self) -> Bool[Tensor, "21 dofs"]:
         """Which landmark each angle moves: those on its joint and on the joints beyond."""
-        assert self.model.pose_space is not None
-        assert self.model.landmarks is not None
         dof = self.model.pose_space.joint
         point = self.model.landmarks.joint[:, None]
         return ((point - 1) // 3 == (dof - 1) // 3) & (point >= dof) & (point > 0)
@@ -177,8 +185,6 @@ class Objective:
     ) -> tuple[Tensor, Tensor, Tensor, Float[Tensor, "batch 21 3"]]:
         """Joint orientations (batch, 16, 3, 3), positions, angle axes, and landmark points."""
         model, space, marks = self.model, self.model.pose_space, self.model.landmarks
-        assert space is not None
-        assert marks is not None
         vectors = space.vectors(state.angles).unflatten(1, (5, 3))
         local = rotation_from_vector(vectors)
         left = left_jacobian(vectors)
@@ -197,8 +203,7 @@ class Objective:
         t_all = torch.cat((state.wrist[:, None], torch.stack(t, 2).flatten(1, 2)), 1)
         turned = torch.stack(parents, 2).flatten(1, 2)[:, space.joint - 1]
         axes = (turned @ space.axis[..., None])[..., 0]
-        rest = marks.template + torch.einsum("pak,bk->bpa", marks.shape_basis, state.betas)
-        local_points = rest - joints[:, marks.joint]
+        local_points = marks.at_rest(state.betas) - joints[:, marks.joint]
         if state.bias is not None:
             local_points = (
                 local_points + state.bias * self.relative_size(state.betas)[:, None, None]
@@ -232,14 +237,13 @@ class Objective:
     def prior_cost(self, state: State) -> Float[Tensor, " batch"]:
         """The priors alone: pose, limits, shape, landmark bias."""
         space = self.model.pose_space
-        assert space is not None
         pose = state.angles - space.mean
         shape = self.shape_residual(state.betas)[0]
         over = self._overstep(state.angles) / self.config.limit_sigma
         cost = 0.5 * ((pose @ self.pose_precision) * pose).sum(-1)
         cost = cost + 0.5 * ((shape @ self.shape_precision) * shape).sum(-1)
         cost = cost + 0.5 * over.square().sum(-1)
-        if state.bias is not None and self.bias_precision is not None:
+        if state.bias is not None:
             bias = state.bias.flatten(1)
             cost = cost + 0.5 * ((bias @ self.bias_precision) * bias).sum(-1)
         return cost
@@ -247,7 +251,6 @@ class Objective:
     def _overstep(self, angles: Float[Tensor, "batch dofs"]) -> Float[Tensor, "batch dofs"]:
         """How far beyond its limit each angle is, signed, radians."""
         space = self.model.pose_space
-        assert space is not None
         return (angles - space.upper).clamp_min(0) + (angles - space.lower).clamp_max(0)
 
     # ---------------------------------------------------------------- analytic derivatives
@@ -257,10 +260,8 @@ class Objective:
     ) -> tuple[Float[Tensor, "batch 21 3"], Float[Tensor, "batch 21 3 unknowns"]]:
         """Landmark points in the camera frame and their derivative by the unknowns."""
         marks, space = self.model.landmarks, self.model.pose_space
-        assert marks is not None
-        assert space is not None
         R, t, axes, points = self.kinematics(state)
-        eye = torch.eye(3, dtype=points.dtype)
+        eye = torch.eye(3).to(points)
         arms = points[:, :, None] - t[:, space.joint][:, None]
         swing = torch.linalg.cross(axes[:, None].expand_as(arms), arms)
         swing = swing * self._moves[..., None].to(points.dtype)
@@ -273,8 +274,8 @@ class Objective:
             parts.append(self._shape_jacobian(R, state.bias))
         if bias:
             on_bone = R[:, marks.joint] * self.relative_size(state.betas)[:, None, None, None]
-            spread = torch.zeros(*on_bone.shape[:2], 3, 21, 3, dtype=points.dtype)
-            index = torch.arange(21)
+            spread = points.new_zeros(*on_bone.shape[:2], 3, 21, 3)
+            index = torch.arange(21, device=points.device)
             spread[:, index, :, index] = on_bone.transpose(0, 1)
             parts.append(spread.flatten(-2))
         return points, torch.cat(parts, -1)
@@ -283,7 +284,6 @@ class Objective:
         self, R: Float[Tensor, "batch 16 3 3"], bias: Float[Tensor, "batch 21 3"] | None
     ) -> Float[Tensor, "batch 21 3 betas"]:
         marks, basis = self.model.landmarks, self.model.joint_basis
-        assert marks is not None
         steps = basis[1:] - basis[list(self.model.parents[1:])]
         moved = (R[:, self.model.parents[1:]] @ steps).unflatten(1, (5, 3)).cumsum(2)
         base = torch.cat((torch.zeros_like(moved[:, 0, :1]), moved.flatten(1, 2)), 1)
@@ -330,7 +330,6 @@ class Objective:
     ) -> None:
         """Add the priors' derivatives in place."""
         space = self.model.pose_space
-        assert space is not None
         end = 6 + space.num_dofs
         over = self._overstep(state.angles)
         stiff = self.config.limit_sigma**-2
@@ -345,7 +344,6 @@ class Objective:
             end = stop
         if bias:
             assert state.bias is not None
-            assert self.bias_precision is not None
             gradient[:, end:] += state.bias.flatten(1) @ self.bias_precision
             hessian[:, end:, end:] += self.bias_precision
 
@@ -382,6 +380,6 @@ def bone_directions(points: Tensor, jacobian: Tensor, seen: Observations) -> tup
     length = bones.norm(dim=-1, keepdim=True).clamp_min(1e-6)
     units = bones / length
     scale = 1 / seen.sigma_direction[..., None]
-    across = torch.eye(3, dtype=points.dtype) - units[..., None] * units[..., None, :]
+    across = torch.eye(3).to(points) - units[..., None] * units[..., None, :]
     moved = jacobian[:, BONE_END] - jacobian[:, BONE_START]
     return (units - seen.directions) * scale, (across * (scale / length)[..., None]) @ moved

@@ -6,17 +6,15 @@ confidences and no third dimension: only the distance to the points in the pictu
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from idhand.geometry import back_project, project, rotation_from_6d
-from idhand.hand import Hand
-from idhand.refinement.points import keypoints, landmark_points
-
-MarkedPoints = Literal["keypoints", "landmarks"]
+from idhand.hand import BonePoints, Hand
+from idhand.refinement.points import keypoints, posed_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +26,8 @@ class OfficialConfig:
     rates: tuple[float, float] = (1e-2, 1e-3)
     """Learning rates of the two stages."""
     start_depth_m: float = 0.85
-    points: MarkedPoints = "keypoints"
-    """What the points in the picture are: the hand's kinematic keypoints (the paper), or what our
-    landmark net marks."""
 
     def __post_init__(self):
-        if self.points not in get_args(MarkedPoints):
-            known = " or ".join(get_args(MarkedPoints))
-            raise ValueError(f"points must be {known}, got '{self.points}'")
         if min(self.steps) < 0 or min(self.rates) <= 0 or self.start_depth_m <= 0:
             raise ValueError("steps may not be negative; rates and the depth must be positive")
 
@@ -56,6 +48,7 @@ def fit_officially(
     points_px: Float[Tensor, "batch 21 2"],
     K: Float[Tensor, "batch 3 3"],
     config: OfficialConfig | None = None,
+    marks: BonePoints | None = None,
 ) -> OfficialFit:
     """Optimise translation and raw 6D rotations of right hands; the shapes stay.
 
@@ -69,9 +62,10 @@ def fit_officially(
         points_px: Seen in the picture, without lens distortion.
         K: Intrinsics, px.
         config: The schedule.
+        marks: The points on the bones that are seen; None: the keypoints, as in the paper.
     """
     config = config or OfficialConfig()
-    on_hand = keypoints if config.points == "keypoints" else landmark_points
+    on_hand = keypoints if marks is None else partial(posed_points, marks)
     origin = hand.rest_joints[:, 0]
     ray = back_project(points_px[:, :1], K)[:, 0]
     T = config.start_depth_m * torch.cat((ray, torch.ones_like(ray[:, :1])), 1)

@@ -208,13 +208,11 @@ def _adam(
 def _points_through_mesh(objective: Objective, state: State) -> Float[Tensor, "batch 21 3"]:
     """The same landmark points, after skinning every vertex as a mesh-based optimiser does."""
     model, space, marks = objective.model, objective.model.pose_space, objective.model.landmarks
-    assert space is not None
-    assert marks is not None
     hand = model.with_shape(state.betas)
     rotations = torch.cat((state.R[:, None], space.rotations(state.angles)), 1)
     posed = hand.posed(rotations, state.wrist)
     R, _ = hand.chain(rotations, state.wrist)
-    rest = marks.template + torch.einsum("pak,bk->bpa", marks.shape_basis, state.betas)
-    offsets = (R[:, marks.joint] @ (rest - hand.rest_joints[:, marks.joint])[..., None])[..., 0]
+    offsets = marks.at_rest(state.betas) - hand.rest_joints[:, marks.joint]
+    offsets = (R[:, marks.joint] @ offsets[..., None])[..., 0]
     # The mesh takes part in the gradient with weight zero: its cost is what is being compared.
     return posed.joints[:, marks.joint] + offsets + 0.0 * posed.verts.sum((1, 2))[:, None, None]

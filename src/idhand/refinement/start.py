@@ -23,10 +23,7 @@ def closed_form_start(
     bone towards the seen direction, as far as its axes and limits allow; the position is the
     least-squares solution of the projection, which is linear in it.
     """
-    space, marks = objective.model.pose_space, objective.model.landmarks
-    assert space is not None
-    assert marks is not None
-    rest = marks.template + torch.einsum("pak,bk->bpa", marks.shape_basis, betas)
+    rest = objective.model.landmarks.at_rest(betas)
     _, R, _ = procrustes(rest[:, PALM], world[:, PALM])
     angles = _angles_from_directions(objective, seen, rest, R)
     state = State(R=R, wrist=torch.zeros_like(R[..., 0]), angles=angles, betas=betas)
@@ -38,7 +35,6 @@ def _angles_from_directions(
     objective: Objective, seen: Observations, rest: Tensor, R: Tensor
 ) -> Float[Tensor, "batch dofs"]:
     space = objective.model.pose_space
-    assert space is not None
     bones = rest.unflatten(1, (-1,)) if rest.dim() == 2 else rest
     ends = torch.tensor([[2 + 4 * f + k for k in range(3)] for f in range(5)])
     bones = bones[:, ends] - bones[:, ends - 1]

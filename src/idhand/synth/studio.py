@@ -265,7 +265,8 @@ class Studio(Sequence[Sample]):
         if config.pose == "open":
             angles = np.zeros_like(angles)
         stands = tuple(
-            stand(person.hand, pose, view) for pose, view in zip(angles, views, strict=True)
+            stand(self.model, person.hand, pose, view)
+            for pose, view in zip(angles, views, strict=True)
         )
         cut = draw_cut(rng, is_level=config.framing == "level")
         return Take(
@@ -358,7 +359,6 @@ class Studio(Sequence[Sample]):
     ) -> list[Surface]:
         """Another hand near this one, with the same person's shape and skin."""
         space = self.model.pose_space
-        assert space is not None
         angles = torch.from_numpy(self.wardrobe.poses.draw(rng, person.capsules).angles)
         fingers = space.rotations(angles).numpy()
         other = second_hand(rng, person.hand, fingers, person.bone_radii_m, hand)

@@ -13,9 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from idhand.assets import open_hand
+from idhand.assets import hand
 from idhand.data.manifest import durably_replacing, sha256_of
-from idhand.hand import HandModel
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.files import load_regressor, save_net
 from idhand.nets.heatmaps import HeatmapNet
@@ -107,7 +106,7 @@ class Run:
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self.config.loop.seed)
             net = self._regressor()
-        model = hand_model(net.config.hand_model)
+        model = hand(net.config.hand_model)
         for samples in (self.samples, self.val):
             if samples is not None and len(samples):
                 check_labels(samples[0], "hand", model.name)
@@ -234,20 +233,6 @@ class Run:
                 header = json.dumps({"format": "idhand heatmaps", "meta": notes}, sort_keys=True)
                 with durably_replacing(path) as temporary:
                     save_file(state, temporary, metadata={"idhand": header})
-
-
-def hand_model(name: str) -> HandModel:
-    """The hand model of that name.
-
-    Raises:
-        ValueError: If there is none here.
-    """
-    model = open_hand()
-    if name != model.name:
-        raise ValueError(
-            f"the hand model '{name}' is not here, only '{model.name}'; use a network of that one"
-        )
-    return model
 
 
 def _no_start(path: Path) -> HeatmapNet:

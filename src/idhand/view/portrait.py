@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from idhand.assets import open_hand
-from idhand.hand import HandModel, Measures
+from idhand.hand import FittableHand, Measures
 from idhand.identity import Identity, Measurement
 from idhand.view.overlay import FINGER_COLOURS, INK, PAPER
 from idhand.view.raster import Mesh
@@ -84,7 +84,7 @@ class Layout:
 
 def portrait(
     identity: Identity,
-    model: HandModel | None = None,
+    model: FittableHand | None = None,
     *,
     width_px: int = 900,
     text_px: Number | None = None,
@@ -117,7 +117,7 @@ def portrait(
 
 def portrait_layout(
     identity: Identity,
-    model: HandModel,
+    model: FittableHand,
     *,
     width_px: int = 900,
     text_px: Number | None = None,
@@ -131,7 +131,7 @@ def portrait_layout(
     if unknown:
         raise ValueError(f"a portrait cannot show {unknown}; choose from {list(MAIN_MEASURES)}")
     shown = {name: m for name, m in identity.measurements.items() if name in measures}
-    paths = {} if model.measures is None else _paths(model.measures, identity.betas, tuple(shown))
+    paths = _paths(model.measures, identity.betas, tuple(shown))
     shown = {name: m for name, m in shown.items() if name in paths}
     text = text_px or width_px * _TEXT_PER_WIDTH
     row = [_lines(name, shown[name]) for name in FINGERS[1:] if name in shown]
@@ -194,7 +194,7 @@ def spread(
     return [start + offset for start, offset in zip(starts, before, strict=True)]
 
 
-def _rest_verts(identity: Identity, model: HandModel) -> Float[np.ndarray, "verts 3"]:
+def _rest_verts(identity: Identity, model: FittableHand) -> Float[np.ndarray, "verts 3"]:
     """The person's hand at rest, metres, in the model's frame: y down, the palm to the viewer."""
     betas = torch.from_numpy(identity.betas).to(model.template.dtype)
     return model.with_shape(betas).rest_verts.double().numpy()

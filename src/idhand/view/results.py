@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idhand import __version__
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.media import existing_file, replacing
 from idhand.records import Detection, HandResult
 
@@ -89,7 +89,7 @@ class JsonLines:
         self._stack.__exit__(kind, error, trace)
 
 
-def read_hands(path: str | Path, model: HandModel | None = None) -> list[ImageHands]:
+def read_hands(path: str | Path, model: FittableHand | None = None) -> list[ImageHands]:
     """Read `hands.json` or `hands.jsonl` back; null numbers as NaN.
 
     Args:
@@ -131,7 +131,7 @@ def read_hands(path: str | Path, model: HandModel | None = None) -> list[ImageHa
     ]
 
 
-def with_mesh(hand: HandResult, model: HandModel) -> HandResult:
+def with_mesh(hand: HandResult, model: FittableHand) -> HandResult:
     """The hand with the mesh that its shape and pose give.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 
 from idhand.detection.roi import Roi, roi_from_landmarks
-from idhand.hand import KEYPOINT_JOINT, Hand, PosedHand
+from idhand.hand import KEYPOINT_JOINT, BonePoints, FittableHand, Hand, PosedHand
 from idhand.records import FOREARM_PART
 from idhand.synth.poses.views import View
 
@@ -83,18 +83,16 @@ class Stand:
 PRINCIPAL_PX = np.array([(FULL_WIDTH - 1) / 2, (FULL_HEIGHT - 1) / 2])
 
 
-def stand(hand: Hand, angles: Float[np.ndarray, " dofs"], view: View) -> Stand:
+def stand(model: FittableHand, hand: Hand, angles: Float[np.ndarray, " dofs"], view: View) -> Stand:
     """Pose a hand and put it before the full camera."""
-    space = hand.model.pose_space
-    assert space is not None
-    fingers = space.rotations(torch.from_numpy(angles))
+    fingers = model.pose_space.rotations(torch.from_numpy(angles))
     turns = torch.cat((torch.from_numpy(view.R_cam_wrist)[None], fingers))
     R_joints, joints = (t.numpy() for t in hand.chain(turns, torch.zeros(3).double()))
     middle = (joints.min(0) + joints.max(0)) / 2
     f = FULL_WIDTH / 2 / math.tan(math.radians(view.fov_deg) / 2)
     target = np.array([view.at[0] * FULL_WIDTH - 0.5, view.at[1] * FULL_HEIGHT - 0.5])
     wrist = np.append((target - PRINCIPAL_PX) / f, 1.0) * view.distance_m - middle
-    marks = _landmark_points(hand, R_joints, joints + wrist)
+    marks = _landmark_points(model.landmarks, hand, R_joints, joints + wrist)
     return Stand(
         rotations=turns.numpy(),
         R_joints=R_joints,
@@ -149,12 +147,13 @@ def place_hand(hand: Hand, before: Stand, square: Roi, size_px: int) -> Placemen
 
 
 def _landmark_points(
-    hand: Hand, R_joints: Float[np.ndarray, "16 3 3"], joints_cam: Float[np.ndarray, "16 3"]
+    marks: BonePoints,
+    hand: Hand,
+    R_joints: Float[np.ndarray, "16 3 3"],
+    joints_cam: Float[np.ndarray, "16 3"],
 ) -> Float[np.ndarray, "21 3"]:
     """What the landmark net would mark on a posed hand, camera frame."""
-    marks = hand.model.landmarks
-    assert marks is not None
-    rest = (marks.template + marks.shape_basis @ hand.betas - hand.rest_joints[marks.joint]).numpy()
+    rest = (marks.at_rest(hand.betas) - hand.rest_joints[marks.joint]).numpy()
     of = marks.joint.numpy()
     return (R_joints[of] @ rest[..., None])[..., 0] + joints_cam[of]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from idhand.hand import HandModel, PosedHand
+from idhand.hand import FittableHand, PosedHand
 from idhand.records import FOREARM_PART
 from idhand.synth.compiled import compiled
 
@@ -181,7 +181,7 @@ class SkinMesh:
 class BodyTopology:
     """What is the same in all hands of one model: triangles, their parts, what belongs to what."""
 
-    def __init__(self, model: HandModel):
+    def __init__(self, model: FittableHand):
         """Open the model's wrist, add the forearm's rings, split every triangle in four."""
         template, joints = model.template.numpy(), model.joint_template.numpy()
         kept, self.loop = open_at_wrist(template, model.faces.numpy(), AnatomicalFrame.of(joints))
@@ -314,10 +314,9 @@ def _bulge(verts, normals, edges, share, out):
             out[e, a] = middle - 0.5 * share * lift
 
 
-def pad_directions(model: HandModel) -> Float[np.ndarray, "5 3"]:
+def pad_directions(model: FittableHand) -> Float[np.ndarray, "5 3"]:
     """Where the pads of thumb to little finger look at rest, from the axes they bend about."""
     space = model.pose_space
-    assert space is not None
     joints = model.joint_template.numpy()
     tips = model.template[list(model.tip_verts)].numpy()
     out = []

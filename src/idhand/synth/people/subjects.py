@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from idhand.assets import shape_prior
+from idhand.assets import open_hand
 
 Split = Literal["train", "val", "test"]
 Sex = Literal["male", "female"]
@@ -166,8 +166,8 @@ def _sex(population: Population, chance: float) -> Sex:
 @cache
 def _prior(population: Sex) -> tuple[Float[np.ndarray, " betas"], Float[np.ndarray, "betas betas"]]:
     """Mean, and the lower triangular root of the covariance."""
-    mean, covariance = shape_prior(population)
-    return mean.numpy(), np.linalg.cholesky(covariance.numpy())
+    prior = open_hand().of_population(population).prior
+    return prior.mean.numpy(), np.linalg.cholesky(prior.covariance.numpy())
 
 
 def _draw_betas(rng: np.random.Generator, population: Sex) -> Float[np.ndarray, " betas"]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from idhand.hand import Hand, HandModel
+from idhand.hand import FittableHand, Hand
 from idhand.synth.people.body import AnatomicalFrame, BodyTopology, pad_directions
 from idhand.synth.people.skin import Skin, SkinChart, paint, plain_skin
 from idhand.synth.people.subjects import Subject
@@ -37,7 +37,7 @@ class Person:
 class Wardrobe:
     """Makes people of one hand model ready; what all of them share is computed once."""
 
-    def __init__(self, model: HandModel):
+    def __init__(self, model: FittableHand):
         self.model = model
         self.topology = BodyTopology(model)
         self.poses = PoseSampler(model)

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from idhand.hand import JOINT_NAMES, Hand, HandModel
+from idhand.hand import JOINT_NAMES, FittableHand, Hand
 from idhand.synth.poses.contacts import BALL, carried, chain, deepest, depths, settle
 
 MAX_PENETRATION_M = 0.004
@@ -77,24 +77,21 @@ PAIRS = _pairs()
 class CapsuleRig:
     """How capsules follow from a hand model's mesh, whoever's it is."""
 
-    model: HandModel
+    model: FittableHand
 
     @cached_property
     def dof_joint(self) -> Int[np.ndarray, " dofs"]:
         """The joint that each angle turns."""
-        assert self.model.pose_space is not None
         return self.model.pose_space.joint.numpy()
 
     @cached_property
     def dof_axis(self) -> Float[np.ndarray, "dofs 3"]:
         """Unit axes in the rest frame."""
-        assert self.model.pose_space is not None
         return self.model.pose_space.axis.numpy()
 
     @cached_property
     def compliance(self) -> Float[np.ndarray, " dofs"]:
         """How readily each angle yields to a push: its variance over everyday poses."""
-        assert self.model.pose_space is not None
         return self.model.pose_space.covariance.diagonal().numpy().copy()
 
     @cached_property

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from idhand.hand import Hand, HandModel
+from idhand.hand import FittableHand, Hand
 from idhand.synth.poses.capsules import (
     CAPSULE_NAMES,
     MAX_PENETRATION_M,
@@ -98,9 +98,8 @@ class PoseSampler:
         model: A hand with the pose space of the open hand, of any shape.
     """
 
-    def __init__(self, model: HandModel):
+    def __init__(self, model: FittableHand):
         space = model.pose_space
-        assert space is not None
         self.rig = CapsuleRig(model=model)
         self.names = tuple(GESTURES)
         degrees = [sum(g.degrees, ()) for g in GESTURES.values()]

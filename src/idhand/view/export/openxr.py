@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 
 from idhand import __version__
-from idhand.hand import HandModel, PoseSpace
+from idhand.hand import FittableHand, PoseSpace
 from idhand.media import replacing
 from idhand.view.export.rig import check_motions, hand_of, real_rotations, smooth_quaternions
 from idhand.view.mesh import GLTF_FROM_CAM
@@ -90,7 +90,7 @@ class OpenXRJoints:
     """Metres from the joint to the skin. Tips lie on the skin: of the largest ball inside them."""
 
 
-def openxr_joints(motion: HandMotion, model: HandModel) -> OpenXRJoints:
+def openxr_joints(motion: HandMotion, model: FittableHand) -> OpenXRJoints:
     """The 26 joints of one hand, with the motion's one shape.
 
     Args:
@@ -98,16 +98,15 @@ def openxr_joints(motion: HandMotion, model: HandModel) -> OpenXRJoints:
         model: The right-hand model that it came from; its pose space says which way joints bend.
 
     Raises:
-        ValueError: If the model is not the motion's, or has no pose space.
+        ValueError: If the model is not the motion's.
     """
     check_motions([motion], model)
-    space = check_openxr(model)
     hand = hand_of(motion, model)
     rest_joints = hand.rest_joints.numpy()
     rest_tips = hand.rest_verts[list(model.tip_verts)].numpy()
     places = _rest_places(rest_joints, rest_tips)
     side = np.array([1.0 if motion.is_right else -1.0, 1.0, 1.0])
-    frames = _rest_frames(places * side, space)
+    frames = _rest_frames(places * side, model.pose_space)
     frames = side[:, None] * frames * side  # of a left hand: mirrors y and z, x is to their right
     rotations = torch.from_numpy(real_rotations(motion)).to(hand.rest_joints.dtype)
     wrist_cam = torch.from_numpy(motion.wrist_cam).to(rotations.dtype)
@@ -123,25 +122,11 @@ def openxr_joints(motion: HandMotion, model: HandModel) -> OpenXRJoints:
     )
 
 
-def check_openxr(model: HandModel) -> PoseSpace:
-    """The model's pose space, without which there are no orientations.
-
-    Raises:
-        ValueError: If it has none.
-    """
-    if model.pose_space is None:
-        raise ValueError(
-            f"hand model '{model.name}' has no pose space, which says where the backs of the "
-            "fingers are; export without openxr"
-        )
-    return model.pose_space
-
-
-def write_openxr(path: str | Path, motions: Sequence[HandMotion], model: HandModel) -> None:
+def write_openxr(path: str | Path, motions: Sequence[HandMotion], model: FittableHand) -> None:
     """Write the 26 joints of every hand and frame as JSON, one line per frame.
 
     Raises:
-        ValueError: If there is no motion, the model is not theirs, or it has no pose space.
+        ValueError: If there is no motion, or the model is not theirs.
     """
     check_motions(motions, model)
     hands = [(motion, openxr_joints(motion, model)) for motion in motions]

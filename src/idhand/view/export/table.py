@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.records import HandResult
 from idhand.view.export.bvh import DEFAULT_FPS, held_frames, write_bvh
 from idhand.view.export.gltf import write_rigged_glb
-from idhand.view.export.openxr import check_openxr, write_openxr
+from idhand.view.export.openxr import write_openxr
 from idhand.view.export.parameters import write_npz
 from idhand.view.export.rig import check_betas, check_motions
 from idhand.view.export.usd import check_usd, write_usd
@@ -19,7 +19,7 @@ from idhand.view.motion import HandMotion
 Format = Literal["glb", "obj", "ply", "npz", "bvh", "openxr", "usd"]
 
 _Meshes = Callable[[Path, Sequence[HandResult]], None]
-_Motions = Callable[[Path, Sequence[HandMotion], HandModel, float], None]
+_Motions = Callable[[Path, Sequence[HandMotion], FittableHand, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def export_photo(
     folder: str | Path,
     name: str,
     hands: Sequence[HandResult],
-    model: HandModel,
+    model: FittableHand,
     formats: Sequence[Format],
 ) -> list[Path]:
     """Write one photo's hands in each of the formats; fits that diverged are left out.
@@ -106,8 +106,6 @@ def export_photo(
         HandMotion.of(hand, index) for index, hand in enumerate(hands) if hand.status != "diverged"
     ]
     check_motions(motions, model)
-    if "openxr" in formats:
-        check_openxr(model)
     paths: list[Path] = []
     for export in chosen:
         if export.meshes is not None:
@@ -122,7 +120,7 @@ def export_motion(
     folder: str | Path,
     name: str,
     motions: Sequence[HandMotion],
-    model: HandModel,
+    model: FittableHand,
     formats: Sequence[Format],
     fps: float,
 ) -> list[Path]:
@@ -147,8 +145,6 @@ def export_motion(
     """
     chosen = _chosen(formats)
     check_motions(motions, model)
-    if "openxr" in formats:
-        check_openxr(model)
     if not 0 < fps < float("inf"):
         raise ValueError(f"fps must be positive, got {fps}")
     if "bvh" in formats:
@@ -164,7 +160,7 @@ def _write_motions(
     folder: Path,
     name: str,
     motions: Sequence[HandMotion],
-    model: HandModel,
+    model: FittableHand,
     export: Export,
     fps: float,
 ) -> list[Path]:

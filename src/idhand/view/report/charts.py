@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.identity import Z95
 from idhand.view.motion import HandMotion
 from idhand.view.overlay import FINGER_COLOURS
@@ -80,7 +80,7 @@ class _Axes:
 
 
 def charts_of(
-    model: HandModel,
+    model: FittableHand,
     motion: HandMotion,
     before: HandMotion | None,
     duration_s: float,
@@ -111,17 +111,14 @@ def charts_of(
     distance = both(lambda of: of.wrist_cam[:, 2], Z95 * motion.depth_std_m)
     residual = _Curve(label="residual", colour=BLUE, of=motion, values=motion.residual_px)
     charts = [*_bends(model, motion), ("Distance of the wrist", " m", distance)]
-    if model.measures is not None:
-        charts.append(("Length of the hand", " mm", both(lambda of: _lengths_mm(model, of))))
+    charts.append(("Length of the hand", " mm", both(lambda of: _lengths_mm(model, of))))
     charts.append(("Distance of fitted to seen landmarks", " px", [residual]))
     axes = _Axes(duration_s=duration_s, max_points=max_points)
     return [_chart(title, unit, curves, axes) for title, unit, curves in charts]
 
 
-def _bends(model: HandModel, motion: HandMotion) -> list[tuple[str, str, list[_Curve]]]:
-    """How far the fingers' joints are bent, if the model says what bending is."""
-    if model.pose_space is None:
-        return []
+def _bends(model: FittableHand, motion: HandMotion) -> list[tuple[str, str, list[_Curve]]]:
+    """How far the fingers' joints are bent."""
     angles = model.pose_space.angles(torch.from_numpy(motion.rotations[:, 1:]))
     degrees, names = np.degrees(angles.numpy()), model.pose_space.names
 
@@ -140,8 +137,7 @@ def _bends(model: HandModel, motion: HandMotion) -> list[tuple[str, str, list[_C
     ]
 
 
-def _lengths_mm(model: HandModel, motion: HandMotion) -> _Values:
-    assert model.measures is not None
+def _lengths_mm(model: FittableHand, motion: HandMotion) -> _Values:
     lengths = model.measures.lengths(torch.from_numpy(motion.betas))
     return lengths[:, model.measures.names.index("hand_length")].numpy() * 1e3
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.records import HandResult
 from idhand.view.report.pictures import PagePhoto
 
@@ -62,7 +62,7 @@ def relative_camera(
     return [round(float(x), 6) for x in numbers]
 
 
-def packed_person(model: HandModel, betas: Float[np.ndarray, " betas"]) -> dict[str, Any]:
+def packed_person(model: FittableHand, betas: Float[np.ndarray, " betas"]) -> dict[str, Any]:
     """A person's right hand at rest, palm to the viewer, and where each measure runs on it."""
     import torch
 
@@ -71,11 +71,10 @@ def packed_person(model: HandModel, betas: Float[np.ndarray, " betas"]) -> dict[
     posed = model.with_shape(shape).posed(flat, torch.zeros(3, dtype=torch.float64))
     zero = np.zeros(3)
     lines: dict[str, str] = {}
-    if model.measures is not None:
-        shift = -model.with_shape(shape).rest_joints[0]  # the measures keep the model's own origin
-        for name in model.measures.names:
-            path = model.measures.path(name, shape) + shift
-            lines[name] = packed_points(path.numpy(), zero)
+    shift = -model.with_shape(shape).rest_joints[0]  # the measures keep the model's own origin
+    for name in model.measures.names:
+        path = model.measures.path(name, shape) + shift
+        lines[name] = packed_points(path.numpy(), zero)
     return {
         "verts": packed_points(posed.verts.numpy(), zero),
         "joints": packed_points(posed.keypoints.numpy(), zero),

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from idhand import __version__
-from idhand.hand import KEYPOINT_PARENTS, HandModel
+from idhand.hand import KEYPOINT_PARENTS, FittableHand
 from idhand.identity import Identity
 from idhand.media import replacing
 from idhand.records import HandResult
@@ -47,7 +47,7 @@ class HtmlReport:
     """A report in the making: `add_photo` and `add_video`, then `write`."""
 
     title: str
-    model: HandModel
+    model: FittableHand
     """The model of all hands, right."""
     num_photos: int
     """How many photos are to come; they share the bytes of the page."""

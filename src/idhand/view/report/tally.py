@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.identity import Z95, Identity
 from idhand.records import HandResult
 
@@ -67,10 +67,10 @@ class Tally:
         self._num_K_known += K_known
 
     def scatter(
-        self, model: HandModel, person: Identity | None, truth_mm: Mapping[str, float] | None
+        self, model: FittableHand, person: Identity | None, truth_mm: Mapping[str, float] | None
     ) -> Scatter | None:
         """The hand's length photo by photo; None where there are fewer than two hands."""
-        if model.measures is None or len(self._betas) < 2:
+        if len(self._betas) < 2:
             return None
         index = model.measures.names.index("hand_length")
         lengths = model.measures.lengths(torch.from_numpy(np.stack(self._betas)))[:, index] * 1e3

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from idhand.hand import HandModel
+from idhand.hand import FittableHand
 from idhand.view.motion import HandMotion
 from idhand.view.report.charts import Chart, charts_of
 from idhand.view.report.clips import small_clip
@@ -65,7 +65,7 @@ class Section:
 
 
 def section_of(
-    video: ReportVideo, model: HandModel, num_videos: int
+    video: ReportVideo, model: FittableHand, num_videos: int
 ) -> tuple[Section, list[dict[str, Any]]]:
     """The section, and per motion the meshes for the page's script.
 
@@ -120,7 +120,7 @@ def _clip(video: ReportVideo, max_bytes: int) -> tuple[str, list[str]]:
     return data_uri("video/mp4", data), notes
 
 
-def _played(motion: HandMotion, model: HandModel, most: int) -> dict[str, Any]:
+def _played(motion: HandMotion, model: FittableHand, most: int) -> dict[str, Any]:
     """Meshes of an even choice of at most so many of the motion's frames."""
     num = min(motion.num_frames, most)
     chosen = np.linspace(0, motion.num_frames - 1, num).round().astype(int)
