@@ -6,7 +6,6 @@ A profile holds numbers, no image; yet a hand's shape is biometric data.
 import json
 import math
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +14,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from idhand.files import FileKind, read_json, replacing
 from idhand.hand import HandModel
 
-PROFILE_VERSION = 1
+PROFILE = FileKind(
+    format="idhand-profile", version=1, name="idhand profile", remedy="calibrate again"
+)
 Z95 = 1.959964
 """Two-sided 95 % of a normal distribution."""
 
@@ -59,7 +61,7 @@ class Identity:
     """The anchor: a hand length measured by ruler."""
     hand_length_sigma_mm: float | None = None
     """The anchor's standard deviation."""
-    version: int = field(default=PROFILE_VERSION)
+    version: int = field(default=PROFILE.version)
 
     def check_model(self, model: HandModel) -> None:
         """Refuse a model that the betas do not belong to.
@@ -74,10 +76,10 @@ class Identity:
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile as JSON; a file of that name is replaced in one step."""
+        """Write the profile as JSON, for the owner alone; a file of that name is replaced."""
         path = Path(path)
         document = {
-            "format": "idhand-profile",
+            "format": PROFILE.format,
             "version": self.version,
             "model": self.model,
             "betas": _rounded(self.betas),
@@ -96,15 +98,8 @@ class Identity:
             "hand_length_mm": self.hand_length_mm,
             "hand_length_sigma_mm": self.hand_length_sigma_mm,
         }
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(document, file, indent=1, allow_nan=False)
-            Path(temporary).chmod(0o600)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path, mode=0o600) as temporary, temporary.open("w") as file:
+            json.dump(document, file, indent=1, allow_nan=False)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Identity":
@@ -119,20 +114,7 @@ class Identity:
             raise FileNotFoundError(
                 f"no profile at {path}; make one with `idhand calibrate PHOTOS --out {path.name}`"
             )
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{path} is not readable as JSON ({error}); the profile is damaged, calibrate again"
-            ) from None
-        if not isinstance(document, dict) or document.get("format") != "idhand-profile":
-            raise ValueError(f"{path} is JSON but no idhand profile; pass a .hand.json file")
-        version = document.get("version")
-        if version != PROFILE_VERSION:
-            raise ValueError(
-                f"{path} is a profile of version {version}, this idhand reads version "
-                f"{PROFILE_VERSION}; update idhand, or calibrate again"
-            )
+        document = PROFILE.check(read_json(path, PROFILE.remedy), path)
         try:
             return _from_document(document)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

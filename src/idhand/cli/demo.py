@@ -14,7 +14,8 @@ from tyro.conf import arg
 
 import idhand
 from idhand.cli.common import Report, count, progress, writable_folder, write_page
-from idhand.media import read_image, replacing
+from idhand.files import replacing
+from idhand.media import read_image
 from idhand.records import HandResult
 from idhand.view import (
     Format,

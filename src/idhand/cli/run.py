@@ -23,7 +23,8 @@ from idhand.cli.common import (
     writable_folder,
     write_page,
 )
-from idhand.media import MediaFile, VideoFrame, VideoReader, read_image, replacing
+from idhand.files import replacing
+from idhand.media import MediaFile, VideoFrame, VideoReader, read_image
 from idhand.records import HandResult
 from idhand.view import (
     Format,

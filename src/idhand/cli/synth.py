@@ -19,7 +19,7 @@ from idhand.cli.common import (
     writable_folder,
 )
 from idhand.data import Source, write_shards
-from idhand.media import replacing
+from idhand.files import replacing
 from idhand.records import Sample
 from idhand.view.gallery import contact_sheet, with_truth
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idhand.evaluation.bootstrap import Interval
-from idhand.media import replacing
+from idhand.files import replacing
 
 SIZE_INCHES, DPI = (6.4, 4.0), 150
 MARKED_POINTS = 30

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from idhand.files import replacing
 from idhand.identity import Identity
-from idhand.media import replacing, scaled_down
+from idhand.media import scaled_down
 from idhand.records import HandResult
 from idhand.view.overlay import PAPER, SIDE_COLOURS, moved_hand, overlay, project_px
 from idhand.view.portrait import MAX_WIDTH_PX, MIN_WIDTH_PX, portrait

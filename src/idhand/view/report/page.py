@@ -12,9 +12,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from idhand import __version__
+from idhand.files import replacing
 from idhand.hand import KEYPOINT_PARENTS, HandModel
 from idhand.identity import Identity
-from idhand.media import replacing
 from idhand.records import HandResult
 from idhand.view.overlay import FINGER_COLOURS, PALM_COLOUR, SIDE_COLOURS
 from idhand.view.report.cards import Card, ReportPhoto, card_of
