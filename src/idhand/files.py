@@ -177,7 +177,7 @@ def parse_json(data: bytes | str, where: object, remedy: str) -> Any:
         fault = "it does not fit into memory"
     except ValueError as error:
         fault = str(error)
-    raise ValueError(f"{where} is not readable as JSON ({fault}): damaged, {remedy}")
+    raise ValueError(f"{where} is not readable as JSON ({fault}); {remedy}")
 
 
 def read_arrays(path: str | os.PathLike[str], kind: FileKind) -> dict[str, np.ndarray]:

@@ -114,7 +114,7 @@ class Identity:
             raise FileNotFoundError(
                 f"no profile at {path}; make one with `idhand calibrate PHOTOS --out {path.name}`"
             )
-        document = PROFILE.check(read_json(path, PROFILE.remedy), path)
+        document = PROFILE.check(read_json(path, "the profile is damaged, calibrate again"), path)
         try:
             return _from_document(document)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
