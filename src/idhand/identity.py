@@ -135,12 +135,12 @@ def _from_document(document: dict[str, Any]) -> Identity:
         raise ValueError("the covariance is not positive")
     measurements = {
         str(name): Measurement(
-            value_mm=float(m["value"]), low_mm=float(m["low"]), high_mm=float(m["high"])
+            value_mm=_finite(m["value"]), low_mm=_finite(m["low"]), high_mm=_finite(m["high"])
         )
         for name, m in document["measurements_mm"].items()
     }
     photos = tuple(
-        PhotoUse(weight=float(p["weight"]), reason=str(p["reason"])) for p in document["photos"]
+        PhotoUse(weight=_finite(p["weight"]), reason=str(p["reason"])) for p in document["photos"]
     )
     K_known = document["K_known"]
     if K_known not in ("all", "some", "none"):
@@ -169,8 +169,10 @@ def _array(document: dict[str, Any], key: str, dims: int) -> np.ndarray:
 
 
 def _optional(value: Any) -> float | None:
-    if value is None:
-        return None
+    return None if value is None else _finite(value)
+
+
+def _finite(value: Any) -> float:
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{value} is not a number")

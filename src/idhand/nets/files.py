@@ -62,7 +62,8 @@ def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or something else, or of another version or hand model.
+        ValueError: If it is damaged or something else, holds numbers that are not finite, or is
+            of another version or hand model.
     """
     config = saved_config(path)
     if hand_model is not None and config.hand_model != hand_model:
@@ -82,6 +83,13 @@ def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
         raise ValueError(
             f"{path} holds another architecture than its header says: {len(odd)} tensors differ in "
             f"name or shape, the first is {odd[0]}; save it again with this version of idhand"
+        )
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{path} holds numbers that are not finite in {len(broken)} of {len(state)} tensors, "
+            f"the first is {broken[0]}; its training diverged or the file is damaged: train it "
+            "anew or copy it again"
         )
     stands_on = _header(path).get("backbone")
     if regressor.is_frozen and stands_on not in (None, _label(regressor)):

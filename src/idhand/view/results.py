@@ -64,22 +64,26 @@ def write_hands(path: str | Path, images: Sequence[ImageHands]) -> None:
 class JsonLines:
     """Writes hands frame by frame, one JSON line each: `with JsonLines(path) as f: f.add(...)`.
 
-    The file appears when the block ends well. If the block fails or is interrupted there is none.
+    The file appears when the block ends well. If the block fails or is interrupted, or if no frame
+    was added, there is none, and one of an earlier time stays.
     """
 
     def __init__(self, path: str | Path):
         self._path, self._stack = Path(path), ExitStack()
+        self._temporary: Path | None = None
         self._stream: TextIO | None = None
 
     def __enter__(self) -> "JsonLines":
-        """Open a temporary file."""
-        temporary = self._stack.enter_context(replacing(self._path))
-        self._stream = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
+        """Choose a temporary name."""
+        self._temporary = self._stack.enter_context(replacing(self._path))
         return self
 
     def add(self, image: ImageHands) -> None:
         """Append one line."""
-        assert self._stream is not None, "use JsonLines in a with block"
+        assert self._temporary is not None, "use JsonLines in a with block"
+        if self._stream is None:
+            stream = self._temporary.open("w", encoding="utf-8")
+            self._stream = self._stack.enter_context(stream)
         record = {**KIND.header, "idhand": __version__, **_encode(image)}
         self._stream.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
 
