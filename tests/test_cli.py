@@ -18,13 +18,15 @@ from idhand.cli import main
 from idhand.cli.calibrate import _frames, _smaller
 from idhand.cli.common import Camera, Report
 from idhand.cli.demo import errors_of, read_demo, size_table
-from idhand.cli.run import output_names
+from idhand.cli.outputs import output_names
 from idhand.identity import Identity, Measurement, PhotoUse
 from idhand.media import VideoReader
 from idhand.records import HandResult
 from idhand.view import VideoWriter, read_hands
 from tests.test_view import broken_hand, make_hand
 
+OF_A = ["meshes/a.glb", "meshes/a.obj", "overlays/a_overlay.jpg"]
+"""What a run writes of a photo a.jpg."""
 K_640 = [[600.0, 0, 319.5], [0, 600.0, 239.5], [0, 0, 1]]
 
 
@@ -85,7 +87,9 @@ def clip(path: Path, hands: list[int]) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """All files in it and in the folders inside of it."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 # ------------------------------------------------------------------------------------- the command
@@ -131,12 +135,13 @@ def test_photos_give_overlays_meshes_and_numbers(tmp_path: Path, pipe: FakePipe,
     photo(tmp_path / "two.png", hands=2)
     out = tmp_path / "out"
     assert main(["run", str(tmp_path), "--out", str(out)]) == 0
-    made = [f"{stem}{end}" for stem in ("one", "two") for end in (".glb", ".obj", "_overlay.jpg")]
+    ends = ("meshes/{}.glb", "meshes/{}.obj", "overlays/{}_overlay.jpg")
+    made = [end.format(stem) for stem in ("one", "two") for end in ends]
     assert names(out) == sorted([*made, "hands.json", "report.html"])
     images = read_hands(out / "hands.json")
     assert [image.name for image in images] == ["one", "two"]
     assert [len(image.hands) for image in images] == [1, 2]
-    with Image.open(out / "two_overlay.jpg") as overlay:
+    with Image.open(out / "overlays" / "two_overlay.jpg") as overlay:
         assert overlay.size == (640, 480)
     assert f"3 hands in 2 photos. Written to {out}" in capsys.readouterr().out
 
@@ -165,7 +170,9 @@ def test_a_folder_with_everything_in_it(tmp_path: Path, pipe: FakePipe, capsys):
     assert "Traceback" not in text.err
     assert "4 problems, told above." in text.out
     assert [image.name for image in read_hands(out / "hands.json")] == ["good", "good-2"]
-    assert {"good_overlay.jpg", "good-2_overlay.jpg", "clip_overlay.mp4"} <= set(names(out))
+    assert set(names(out / "overlays")) == {
+        *("good_overlay.jpg", "good-2_overlay.jpg", "clip_overlay.mp4")
+    }
     assert not any(".part" in name for name in names(out))
 
 
@@ -191,7 +198,7 @@ def test_failed_fits_are_told_and_not_exported(tmp_path: Path, pipe: FakePipe, c
     Image.new("RGB", (640, 480), (250, 250, 250)).save(file)
     assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 1
     assert "the fit of 1 hand failed" in capsys.readouterr().err
-    assert names(tmp_path / "out") == ["hands.json", "odd_overlay.jpg", "report.html"]
+    assert names(tmp_path / "out") == ["hands.json", "overlays/odd_overlay.jpg", "report.html"]
 
 
 def test_nothing_to_do(tmp_path: Path, pipe: FakePipe, capsys):
@@ -207,7 +214,7 @@ def test_nothing_to_do(tmp_path: Path, pipe: FakePipe, capsys):
 def test_output_names(tmp_path: Path):
     paths = [Path(p) for p in ("a/x.jpg", "b/x.jpg", "c/X.png", "x-2.jpg")]
     assert output_names(paths, tmp_path) == ["x", "x-2", "X-3", "x-2-2"]
-    beside = [tmp_path / "x.jpg", tmp_path / "x_overlay.jpg"]
+    beside = [tmp_path / "x.jpg", tmp_path / "overlays" / "x_overlay.jpg"]
     assert output_names(beside, tmp_path) == ["x-2", "x_overlay"], "inputs are not replaced"
 
 
@@ -236,13 +243,14 @@ def test_a_report_that_cannot_be_written(tmp_path: Path, pipe: FakePipe, capsys,
     text = capsys.readouterr()
     assert "report.html cannot be written (No space left on device); all other" in text.err
     assert "Open" not in text.out
-    assert names(out) == ["a.glb", "a.obj", "a_overlay.jpg", "hands.json"]
+    assert names(out) == ["hands.json", *OF_A]
 
 
 def test_reports_and_exports_are_a_choice(tmp_path: Path, pipe: FakePipe):
     file, out = str(photo(tmp_path / "a.jpg")), tmp_path / "out"
     assert main(["run", file, "--out", str(out), "--no-report", "--export", "ply", "npz"]) == 0
-    assert names(out) == ["a.npz", "a.ply", "a_overlay.jpg", "hands.json"]
+    made = ["hands.json", "meshes/a.ply", "overlays/a_overlay.jpg", "poses/a.npz"]
+    assert names(out) == made
     assert main(["run", file, "--out", str(out), "--export", "fbx"]) == 2
 
 
@@ -302,14 +310,14 @@ def test_interrupted_between_photos(tmp_path: Path, pipe: FakePipe, capsys):
     pipe.interrupt_at = 2
     assert main(["run", *files, "--out", str(tmp_path / "out")]) == 130
     assert "interrupted; files that were finished are kept" in capsys.readouterr().err
-    assert names(tmp_path / "out") == ["a.glb", "a.obj", "a_overlay.jpg"]
+    assert names(tmp_path / "out") == OF_A
 
 
 def test_interrupted_in_a_video(tmp_path: Path, pipe: FakePipe):
     files = [str(photo(tmp_path / "a.jpg")), str(clip(tmp_path / "c.mp4", [1] * 9))]
     pipe.interrupt_at = 5
     assert main(["run", *files, "--out", str(tmp_path / "out")]) == 130
-    assert names(tmp_path / "out") == ["a.glb", "a.obj", "a_overlay.jpg", "hands.json"]
+    assert names(tmp_path / "out") == ["hands.json", *OF_A]
 
 
 # -------------------------------------------------------------------------------- run: the camera
@@ -429,7 +437,8 @@ def test_videos_are_followed(tmp_path: Path, pipe: FakePipe, capsys):
     file = clip(tmp_path / "c.mp4", numbers)
     assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 0
     frames = read_hands(tmp_path / "out" / "hands.jsonl")
-    assert names(tmp_path / "out") == [*("c.glb", "c_overlay.mp4", "hands.jsonl", "report.html")]
+    made = ["hands.jsonl", "meshes/c.glb", "overlays/c_overlay.mp4", "report.html"]
+    assert names(tmp_path / "out") == made
     assert [frame.frame for frame in frames] == list(range(37))
     assert frames[5].time_s == pytest.approx(0.2, abs=1e-6)
     found = [len(frame.hands) for frame in frames]
@@ -437,7 +446,7 @@ def test_videos_are_followed(tmp_path: Path, pipe: FakePipe, capsys):
     assert found[29] == 1
     assert found[30:] == [2] * 7, "and one every 30 frames"
     assert sum(call["previous"] is None for call in pipe.calls) == 3
-    assert len(list(VideoReader(tmp_path / "out" / "c_overlay.mp4"))) == 37
+    assert len(list(VideoReader(tmp_path / "out" / "overlays" / "c_overlay.mp4"))) == 37
     assert "hands in 36 frames of 1 video" in capsys.readouterr().out
 
 
@@ -467,7 +476,8 @@ def test_videos_without_hands_or_with_a_broken_end(tmp_path: Path, pipe: FakePip
     assert "broken.mp4" in text
     assert "frames could be read; those were done" in text
     assert set(names(tmp_path / "out")) == {
-        *("empty_overlay.mp4", "broken_overlay.mp4", "broken.glb", "hands.jsonl", "report.html")
+        *("overlays/empty_overlay.mp4", "overlays/broken_overlay.mp4", "meshes/broken.glb"),
+        *("hands.jsonl", "report.html"),
     }
 
 
@@ -617,9 +627,10 @@ def test_demo_compares_with_the_truth(tmp_path: Path, small_demo, calibrations, 
     assert "before: each photo alone 0.0 0.0 10.0 10.0" in words
     assert [call["hand_length_mm"] for call in calibrations] == [None, 188.0]
     assert set(names(out)) == {
-        *(f"photo_0{i}_before_after.jpg" for i in range(3)),
-        *(f"photo_0{i}{suffix}" for i in range(2) for suffix in (".glb", ".obj")),
-        *(f"photo_00{end}" for end in (".ply", ".npz", "_hand_0_right.bvh", ".openxr.json")),
+        *(f"overlays/photo_0{i}_before_after.jpg" for i in range(3)),
+        *(f"meshes/photo_0{i}{suffix}" for i in range(2) for suffix in (".glb", ".obj")),
+        *(f"poses/photo_00{end}" for end in (".npz", "_hand_0_right.bvh", ".openxr.json")),
+        "meshes/photo_00.ply",
         *("hands.json", "photos.hand.json", "photos_and_ruler.hand.json", "report.html"),
     }
 

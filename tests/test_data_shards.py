@@ -193,9 +193,9 @@ def test_damaged_samples_are_told_apart():
     numbers = json.loads(files["json"])
     cases = {
         "has no .jpg, only json": {"json": files["json"]},
-        "JSON cannot be read": {**files, "json": files["json"][:50]},
+        "JSON is not readable": {**files, "json": files["json"][:50]},
         "JSON has version 99": {**files, "json": json.dumps({**numbers, "version": 99}).encode()},
-        "JSON has version None": {**files, "json": b"[1]"},
+        "JSON is no sample": {**files, "json": b"[1]"},
         "not that of a sample": {**files, "json": b'{"version": 1}'},
         r"\.jpg cannot be decoded": {**files, "jpg": b""},
         r"\.parts\.png cannot be decoded": {**files, "parts.png": b"PNG"},
@@ -456,8 +456,8 @@ def test_manifests_that_cannot_be_used(whole: Path, tmp_path: Path):
     path = whole / "manifest.json"
     values = json.loads(path.read_text())
     for text, sentence in {
-        "{": "is no JSON",
-        "[]": "is not the manifest of a set of shards",
+        "{": "is not readable as JSON",
+        "[]": "is no manifest of a set of shards",
         json.dumps({**values, "version": 2}): "has version 2, this idhand reads version 1",
         json.dumps({**values, "shards": [{}]}): "is incomplete",
     }.items():

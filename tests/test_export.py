@@ -952,7 +952,7 @@ def test_hands_read_from_a_file_have_no_mesh(tmp_path: Path, write: Any):
 def test_a_full_disk_leaves_no_part_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Format
 ):
-    from idhand.media import replacing
+    from idhand.files import replacing
 
     @contextmanager
     def full(path: Path):

@@ -14,7 +14,6 @@ from idhand.media import (
     find_media,
     read_camera,
     read_image,
-    replacing,
 )
 from idhand.view import VideoWriter
 
@@ -380,23 +379,6 @@ def test_content_outranks_the_extension(tmp_path: Path):
     corners().save(tmp_path / "a.mp4", format="JPEG")
     kinds = {file.path.name: file.kind for file in find_media([clip, tmp_path / "a.mp4"]).files}
     assert kinds == {"clip.jpg": "video", "a.mp4": "image"}
-
-
-def test_replacing_is_all_or_nothing(tmp_path: Path):
-    path = tmp_path / "a.txt"
-    with replacing(path) as temporary:
-        temporary.write_text("one")
-
-    def half(error: type[BaseException]):
-        with replacing(path) as temporary:
-            temporary.write_text("half")
-            raise error
-
-    for error in (OSError, KeyboardInterrupt):
-        with pytest.raises(error):
-            half(error)
-    assert path.read_text() == "one"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
 # ------------------------------------------------------------------------------------------ videos

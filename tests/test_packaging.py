@@ -111,7 +111,7 @@ def demo(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_demo_runs_from_the_wheel_alone(demo: Path):
     assert 1e6 < (demo / "report.html").stat().st_size < 15e6
-    assert len(list(demo.glob("photo_*.glb"))) == 16
+    assert len(list(demo.glob("meshes/photo_*.glb"))) == 16
     assert len(list(demo.glob("*.hand.json"))) == 2
 
 
@@ -119,22 +119,24 @@ def test_the_demos_exports_are_read_back(demo: Path):
     """By other libraries than the ones that wrote them; all hold the same hand."""
     hand = read_hands(demo / "hands.json")[0].hands[0]
     wrist = hand.keypoints_cam[0]
-    mesh = meshio.read(demo / "photo_00.ply")
+    mesh = meshio.read(demo / "meshes" / "photo_00.ply")
     assert np.linalg.norm(mesh.points - wrist, axis=1).min() < 0.05
-    np.testing.assert_allclose(meshio.read(demo / "photo_00.obj").points, mesh.points, atol=2e-6)
-    gltf = pygltflib.GLTF2().load(str(demo / "photo_00.glb"))
+    np.testing.assert_allclose(
+        meshio.read(demo / "meshes" / "photo_00.obj").points, mesh.points, atol=2e-6
+    )
+    gltf = pygltflib.GLTF2().load(str(demo / "meshes" / "photo_00.glb"))
     assert gltf is not None
     bones = gltf.skins[0].joints or []
     assert len(bones) == 16
     root = gltf.nodes[bones[0]]
     assert root.translation is not None
     np.testing.assert_allclose(root.translation, wrist * [1, -1, -1], atol=1e-6)
-    with np.load(demo / "photo_00.npz", allow_pickle=False) as arrays:
+    with np.load(demo / "poses" / "photo_00.npz", allow_pickle=False) as arrays:
         np.testing.assert_allclose(arrays["keypoints_cam"][0], hand.keypoints_cam, atol=1e-6)
         assert arrays["hand_pose"].shape == (1, 45)
-    places = bvh_positions_m(demo / "photo_00_hand_0_right.bvh", 0)
+    places = bvh_positions_m(demo / "poses" / "photo_00_hand_0_right.bvh", 0)
     assert len(places) == 16
     np.testing.assert_allclose(places["wrist"], wrist * [1, -1, -1], atol=1e-5)
-    joints = json.loads((demo / "photo_00.openxr.json").read_text())
+    joints = json.loads((demo / "poses" / "photo_00.openxr.json").read_text())
     place = joints["hands"][0]["frames"][0]["positions"][joints["joint_names"].index("wrist")]
     np.testing.assert_allclose(place, wrist * [1, -1, -1], atol=2e-6)

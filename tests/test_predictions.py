@@ -163,9 +163,10 @@ def header_bytes(**about: Any) -> np.ndarray:
 def test_files_that_are_something_else(path: Path, tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.npz: no such file; check the name"):
         Predictions.load(tmp_path / "nothing.npz")
-    for content in (b"", b"hello, I am a text"):
+    no_file = "no predictions file of idhand"
+    for content, fault in {b"": "empty", b"hello, I am a text": no_file}.items():
         (tmp_path / "text.npz").write_bytes(content)
-        with pytest.raises(ValueError, match=r"text\.npz is no predictions file of idhand"):
+        with pytest.raises(ValueError, match=rf"text\.npz is {fault}"):
             Predictions.load(tmp_path / "text.npz")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match=r"other\.npz is no predictions file of idhand"):

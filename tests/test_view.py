@@ -328,7 +328,7 @@ def test_no_results_stay_unless_they_are_whole(tmp_path: Path):
         ("{", "not a readable file of hands"),
         ("[]", "not a readable file of hands"),
         ('{"version": 1}', "'images' is missing"),
-        ('{"version": 2, "images": []}', "version is 2, this idhand reads 1; update it"),
+        ('{"version": 2, "images": []}', "has version 2, this idhand reads version 1; update"),
         ('{"version": 1, "images": [{"hands": []}]}', "not a readable file of hands"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from idhand.data.manifest import durably_replacing
+from idhand.files import replacing
 from idhand.nets.backbones import HAND_NETS, HandBackbone
 from idhand.nets.files import load_regressor
 
@@ -34,7 +34,7 @@ def main() -> None:
     }
     with safe_open(DATA / f"{HAND_NETS[backbone.name]}.safetensors", framework="pt") as source:
         graph = source.metadata()["graph"]
-    with durably_replacing(args.out) as temporary:
+    with replacing(args.out) as temporary:
         save_file(weights, temporary, metadata={"graph": graph})
         temporary.chmod(0o644)
     print(f"{args.out.stat().st_size:,} bytes in {args.out}")

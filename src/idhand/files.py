@@ -118,7 +118,8 @@ class FileKind:
     @property
     def header(self) -> dict[str, Any]:
         """The first entries of what is written."""
-        return {"format": self.format, "version": self.version}
+        version = {"version": self.version}
+        return {"format": self.format, **version} if self.format else version
 
     def check(self, header: object, where: object) -> dict[str, Any]:
         """The header, if it is one of this kind and version.
@@ -176,7 +177,7 @@ def parse_json(data: bytes | str, where: object, remedy: str) -> Any:
         fault = "it does not fit into memory"
     except ValueError as error:
         fault = str(error)
-    raise ValueError(f"{where} is not readable as JSON ({fault}): damaged, {remedy}")
+    raise ValueError(f"{where} is not readable as JSON ({fault}); {remedy}")
 
 
 def read_arrays(path: str | os.PathLike[str], kind: FileKind) -> dict[str, np.ndarray]:

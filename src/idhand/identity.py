@@ -6,7 +6,6 @@ A profile holds numbers, no image; yet a hand's shape is biometric data.
 import json
 import math
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +14,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from idhand.files import FileKind, read_json, replacing
 from idhand.hand import FittableHand, HandModel
 
-PROFILE_VERSION = 1
+PROFILE = FileKind(
+    format="idhand-profile", version=1, name="idhand profile", remedy="calibrate again"
+)
 Z95 = 1.959964
 """Two-sided 95 % of a normal distribution."""
 
@@ -59,7 +61,7 @@ class Identity:
     """The anchor: a hand length measured by ruler."""
     hand_length_sigma_mm: float | None = None
     """The anchor's standard deviation."""
-    version: int = field(default=PROFILE_VERSION)
+    version: int = field(default=PROFILE.version)
 
     def check_model(self, model: HandModel) -> None:
         """Refuse a model that the betas do not belong to.
@@ -74,10 +76,10 @@ class Identity:
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the profile as JSON; a file of that name is replaced in one step."""
+        """Write the profile as JSON, for the owner alone; a file of that name is replaced."""
         path = Path(path)
         document = {
-            "format": "idhand-profile",
+            "format": PROFILE.format,
             "version": self.version,
             "model": self.model,
             "betas": _rounded(self.betas),
@@ -96,15 +98,8 @@ class Identity:
             "hand_length_mm": self.hand_length_mm,
             "hand_length_sigma_mm": self.hand_length_sigma_mm,
         }
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(document, file, indent=1, allow_nan=False)
-            Path(temporary).chmod(0o600)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path, mode=0o600) as temporary, temporary.open("w") as file:
+            json.dump(document, file, indent=1, allow_nan=False)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Identity":
@@ -119,20 +114,7 @@ class Identity:
             raise FileNotFoundError(
                 f"no profile at {path}; make one with `idhand calibrate PHOTOS --out {path.name}`"
             )
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{path} is not readable as JSON ({error}); the profile is damaged, calibrate again"
-            ) from None
-        if not isinstance(document, dict) or document.get("format") != "idhand-profile":
-            raise ValueError(f"{path} is JSON but no idhand profile; pass a .hand.json file")
-        version = document.get("version")
-        if version != PROFILE_VERSION:
-            raise ValueError(
-                f"{path} is a profile of version {version}, this idhand reads version "
-                f"{PROFILE_VERSION}; update idhand, or calibrate again"
-            )
+        document = PROFILE.check(read_json(path, "the profile is damaged, calibrate again"), path)
         try:
             return _from_document(document)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -153,12 +135,12 @@ def _from_document(document: dict[str, Any]) -> Identity:
         raise ValueError("the covariance is not positive")
     measurements = {
         str(name): Measurement(
-            value_mm=float(m["value"]), low_mm=float(m["low"]), high_mm=float(m["high"])
+            value_mm=_finite(m["value"]), low_mm=_finite(m["low"]), high_mm=_finite(m["high"])
         )
         for name, m in document["measurements_mm"].items()
     }
     photos = tuple(
-        PhotoUse(weight=float(p["weight"]), reason=str(p["reason"])) for p in document["photos"]
+        PhotoUse(weight=_finite(p["weight"]), reason=str(p["reason"])) for p in document["photos"]
     )
     K_known = document["K_known"]
     if K_known not in ("all", "some", "none"):
@@ -187,8 +169,10 @@ def _array(document: dict[str, Any], key: str, dims: int) -> np.ndarray:
 
 
 def _optional(value: Any) -> float | None:
-    if value is None:
-        return None
+    return None if value is None else _finite(value)
+
+
+def _finite(value: Any) -> float:
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{value} is not a number")

@@ -1,10 +1,6 @@
 """What a method says of each picture of a data set, on disk: one NAME.npz, nothing pickled."""
 
 import json
-import os
-import uuid
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
@@ -14,7 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-FORMAT, VERSION = "idhand predictions", 1
+from idhand.files import FileKind, read_headed_arrays, replacing
+
+KIND = FileKind(
+    format="idhand predictions",
+    version=1,
+    name="predictions file of idhand",
+    remedy="predict again",
+)
 ROTATION_TOLERANCE = 1e-2
 """How far R Rᵀ may be from the identity: float16 stays below it, what is no rotation does not."""
 
@@ -118,19 +121,12 @@ class Predictions:
         path = Path(path)
         if path.suffix != ".npz":
             raise ValueError(f"{path}: predictions are .npz files; give a name that ends in .npz")
-        about = {"format": FORMAT, "version": VERSION, "header": self.header}
+        about = {**KIND.header, "header": self.header}
         text = json.dumps(about, sort_keys=True, ensure_ascii=True)
         texts: dict[str, Any] = {name: np.array(v, dtype=str) for name, v in _texts(self).items()}
-        temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part.npz")
-        try:
-            with temporary.open("wb") as stream:
-                about_bytes = np.frombuffer(text.encode(), np.uint8)
-                np.savez_compressed(stream, header=about_bytes, **{**texts, **_arrays(self)})
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        about_bytes = np.frombuffer(text.encode(), np.uint8)
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, header=about_bytes, **{**texts, **_arrays(self)})
 
     @staticmethod
     def load(path: str | Path) -> "Predictions":
@@ -141,18 +137,8 @@ class Predictions:
             ValueError: If it is no predictions file, damaged, or of another version.
         """
         path = Path(path)
-        stored = _read(path)
-        try:
-            about = json.loads(stored.pop("header").tobytes())
-        except (KeyError, ValueError):
-            about = None
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise ValueError(f"{path} is no predictions file of idhand; name another file")
-        if about.get("version") != VERSION:
-            raise ValueError(
-                f"{path} has version {about.get('version')}, this idhand reads version {VERSION}; "
-                "update idhand or predict again"
-            )
+        about, arrays = read_headed_arrays(path, KIND)
+        stored = {name: np.atleast_1d(array) for name, array in arrays.items()}
         missing = [name for name in ALWAYS if name not in stored]
         if missing:
             raise ValueError(f"{path} cannot be used: it has no {missing[0]}; predict again")
@@ -283,23 +269,3 @@ def _check_numbers(
         off = np.abs(R @ R.swapaxes(-1, -2) - np.eye(3)).max((1, 2, 3))
         bad = (off > ROTATION_TOLERANCE) | (np.linalg.det(R) < 0).any(1)
         refuse(bad, "rotations hold a matrix that is no rotation")
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is something else or damaged.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; check the name")
-    with path.open("rb") as stream:
-        if stream.read(4) != b"PK\x03\x04":
-            raise ValueError(f"{path} is no predictions file of idhand; name another file")
-        stream.seek(0)
-        try:
-            with np.load(stream, allow_pickle=False) as archive:
-                return {name: np.atleast_1d(archive[name]) for name in archive.files}
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-            raise ValueError(f"{path} is damaged ({error}); predict again") from error

@@ -1,6 +1,7 @@
 """The command `idhand`: the verb is chosen first, and only its module is imported."""
 
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -19,13 +20,15 @@ VERBS = {
 }
 """Verb → what it does. Its module has the same name, with a `Command` and a `main`."""
 
-EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
-"""All fine; some inputs had problems, others were done; nothing could be done; Ctrl-C."""
+EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+"""All fine; some inputs had problems, others were done; nothing could be done; a fault of idhand's
+own; Ctrl-C."""
+DEBUG = "--debug"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (default: the process's) and return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments, debug = _without_debug(list(sys.argv[1:] if argv is None else argv))
     verb = arguments.pop(0) if arguments else "--help"
     if verb in ("-h", "--help", "help"):
         print(_help())
@@ -37,7 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = ", ".join(VERBS)
         print(f"idhand: there is no verb '{verb}'; use one of: {known}", file=sys.stderr)
         return EXIT_USAGE
-    return _run(verb, arguments)
+    return _run(verb, arguments, debug)
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without `--debug`, which may stand anywhere, and whether it was there."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [argument for argument in arguments[:end] if argument != DEBUG]
+    return kept + arguments[end:], len(kept) < end
 
 
 def _help() -> str:
@@ -47,29 +57,51 @@ def _help() -> str:
         [
             "idhand: from ordinary photos to a person's own 3D hand.",
             "",
-            "usage: idhand VERB [ARGUMENTS]     idhand VERB --help     idhand --version",
+            "usage: idhand VERB [ARGUMENTS] [--debug]    idhand VERB --help    idhand --version",
             "",
             *lines,
             "",
             "Exit codes: 0 all fine; 1 some inputs had problems, the others were done;",
-            "2 nothing could be done; 130 interrupted.",
+            "2 nothing could be done; 3 a fault in idhand itself; 130 interrupted.",
+            "With --debug, an error shows where in the program it happened.",
         ]
     )
 
 
-def _run(verb: str, arguments: list[str]) -> int:
-    """Parse a verb's arguments and do it; the user's mistakes end as sentences."""
+def _run(verb: str, arguments: list[str], debug: bool) -> int:
+    """Parse a verb's arguments and do it; no error gets past here except as a sentence."""
     try:
         import tyro
 
         module = import_module(f"idhand.cli.{verb}")
-        return module.main(tyro.cli(module.Command, prog=f"idhand {verb}", args=arguments))
+        prepared = getattr(module, "prepared", list)(arguments)
+        return module.main(tyro.cli(module.Command, prog=f"idhand {verb}", args=prepared))
     except SystemExit as stop:  # from tyro: 0 after --help, 2 after a wrong flag
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     except KeyboardInterrupt:
         kept = "files that were finished are kept, nothing half-written is left"
         print(f"\nidhand: interrupted; {kept}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (ValueError, OSError) as error:
-        print(f"idhand: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        sentence, code = _explained(error, verb, debug)
+        print(f"idhand: {sentence}", file=sys.stderr)
+        return code
+
+
+def _explained(error: Exception, verb: str, debug: bool) -> tuple[str, int]:
+    """What to tell of an error, and the exit code."""
+    if isinstance(error, MemoryError):
+        advice = "close other programs, or give it fewer or smaller inputs"
+        return f"there is not enough memory; {advice}", EXIT_USAGE
+    if isinstance(error, (ValueError, OSError)):
+        return str(error), EXIT_USAGE
+    kind, text = type(error).__name__, " ".join(str(error).split())
+    fault = f"{kind}: {text}" if text else kind
+    where = "the lines above" if debug else f"what `idhand {verb} ... {DEBUG}` prints"
+    return (
+        f"an error that should not happen ({fault}). This is a fault in idhand, not in what you "
+        f"did: please report it, with your command and {where}. Files that were finished are kept",
+        EXIT_FAULT,
+    )

@@ -17,6 +17,7 @@ from idhand.cli.common import (
     count,
     each_alone,
     find_inputs,
+    output_file,
     progress,
     say,
     shown,
@@ -101,11 +102,9 @@ def main(command: Command) -> int:
     if command.predictions is not None:
         return _from_predictions(command, command.predictions)
     camera = Camera.from_flags(command.k, command.fov)
-    found = find_inputs(command.inputs)
-    if command.out.is_dir():
-        raise ValueError(f"--out {command.out} is a folder; name a file such as me.hand.json")
-    writable_folder(command.out.parent)
     report = Report()
+    found = find_inputs(command.inputs, report)
+    output_file(command.out, [command.k, *(file.path for file in found.files)])
     photos = _read(found, camera, report)
     if not photos:
         raise ValueError("none of the inputs could be read, so there is nothing to calibrate from")
@@ -125,7 +124,7 @@ def main(command: Command) -> int:
     )
     me.save(command.out)
     _tell(me, photos, report)
-    print(f"\nWritten to {command.out}")
+    print(f"\nWritten to {shown(command.out)}")
     if command.report:
         _write_page(command.out, pipe, me, photos, camera, report)
     return report.exit_code

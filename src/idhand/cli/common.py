@@ -16,10 +16,13 @@ from tqdm import tqdm
 
 import idhand
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE
-from idhand.media import FoundMedia, check_intrinsics, find_media, read_camera
+from idhand.media import FoundMedia, MediaFile, check_intrinsics, find_media, read_camera
+from idhand.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from idhand.records import HandResult
 from idhand.view import HtmlReport
 
+RESULTS = ("hands.json", "hands.jsonl")
+"""What `idhand run` and `demo` write of all inputs."""
 BAR_DELAY_S = 2.0
 """Where nobody watches (no terminal), progress is only told of work that takes longer."""
 BAR_STEP_S = 10.0
@@ -37,6 +40,7 @@ class Report:
 
     def problem(self, sentence: str) -> None:
         """Tell of a problem at once and remember it for the exit code."""
+        sentence = shown(sentence)  # names that are no UTF-8 must not break the report
         self.problems.append(sentence)
         say(sentence)
 
@@ -46,8 +50,10 @@ class Report:
         try:
             yield
             self.num_done += 1
-        except (ValueError, OSError) as error:
-            sentence = str(error)
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+            sentence = memory_sentence(error) or str(error)
+            if isinstance(error, RuntimeError) and not memory_sentence(error):
+                raise
             self.problem(sentence if str(path) in sentence else f"{path}: {sentence}")
 
     @property
@@ -56,6 +62,14 @@ class Report:
         if not self.num_done:
             return EXIT_USAGE
         return EXIT_PROBLEMS if self.problems else EXIT_FINE
+
+
+def memory_sentence(error: BaseException) -> str | None:
+    """What to tell of an error that is a lack of memory; None for all others."""
+    torch_says = isinstance(error, RuntimeError) and "allocate" in str(error)
+    if not (isinstance(error, MemoryError) or torch_says):
+        return None
+    return "there is not enough memory for it; make it smaller, or close other programs"
 
 
 def say(sentence: str) -> None:
@@ -112,31 +126,106 @@ class Camera:
         return from_file
 
 
-def find_inputs(inputs: Sequence[Path]) -> FoundMedia:
+def find_inputs(inputs: Sequence[Path], report: Report) -> FoundMedia:
     """The pictures and videos to work on; tells of other files in the folders.
+
+    Pictures and clips that an earlier run of idhand has drawn are no photos: in folders they are
+    passed over. A folder that cannot be read is a problem of the report; the others go on.
 
     Raises:
         ValueError: If there are none.
     """
     if not inputs:
         raise ValueError("no input; name photos, folders or videos")
-    found = find_media(inputs)
-    if found.skipped:
-        names = ", ".join(path.name for path in found.skipped[:3])
-        more = ", ..." if len(found.skipped) > 3 else ""
-        say(f"skipped {count(found.skipped, 'other file')} in the folders ({names}{more})")
-    if not found.files:
+    files: dict[Path, MediaFile] = {}
+    skipped: list[Path] = []
+    drawn: list[Path] = []
+    for path in inputs:
+        try:
+            found = find_media([path])
+        except OSError as error:
+            report.problem(f"{path} cannot be read: {error.strerror or error}; it is left out")
+            continue
+        skipped += [file for file in found.skipped if not _is_own(file)]
+        for file in found.files:
+            if file.path != path and _is_drawn(file.path):
+                drawn.append(file.path)
+            else:
+                files.setdefault(file.path.resolve(), file)
+    for what, left in (("other file", skipped), ("picture or clip that idhand drew", drawn)):
+        if left:
+            many = None if what == "other file" else "pictures and clips that idhand drew"
+            names = ", ".join(path.name for path in left[:3])
+            more = ", ..." if len(left) > 3 else ""
+            say(f"skipped {count(left, what, many)} in the folders ({names}{more})")
+    if not files:
         where = ", ".join(map(str, inputs))
         raise ValueError(f"no photo and no video in {where}; name files or another folder")
-    return found
+    return FoundMedia(files=tuple(files.values()), skipped=tuple(skipped))
 
 
-def writable_folder(path: Path) -> Path:
+def _is_own(path: Path) -> bool:
+    """Whether a file in a folder of photos is one of idhand's reports, profiles or results."""
+    return path.name.endswith((".hand.json", "report.html")) or path.name in RESULTS
+
+
+def _is_drawn(path: Path) -> bool:
+    """Whether a picture or clip was drawn by idhand: its name, beside or below a run's results."""
+    if not path.stem.endswith(("_overlay", "_before_after")):
+        return False
+    folders = (path.parent, path.parent.parent)
+    return any((folder / name).is_file() for folder in folders for name in RESULTS)
+
+
+def output_file(
+    path: Path, inputs: Iterable[Path | str | None], flag: str = "--out", like: str = "me.hand.json"
+) -> Path:
+    """The path, if a file may be written there; asked before the work, so that nothing is lost.
+
+    Args:
+        path: The file to write.
+        inputs: What the command reads; None is passed over.
+        flag: That names the output.
+        like: A name as it could be.
+
+    Raises:
+        ValueError: If it has a picture's or a clip's suffix, is an input or a folder, or cannot be
+            written to.
+    """
+    refuse_media(path, flag, f"name a file such as {like}")
+    if path.is_dir():
+        raise ValueError(f"{flag} {path} is a folder; name a file such as {like}")
+    place = path.resolve()
+    if any(place == Path(other).resolve() for other in inputs if other is not None):
+        raise ValueError(
+            f"{flag} {path} is read as an input, too, and would be replaced; name another file"
+        )
+    writable_folder(path.parent)
+    return path
+
+
+def refuse_media(path: Path, flag: str, advice: str) -> None:
+    """Refuse an output that carries a picture's or a clip's suffix: it may be the user's own.
+
+    Raises:
+        ValueError: If it does.
+    """
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not path.is_dir():
+        kind = "picture" if suffix in IMAGE_SUFFIXES else "clip"
+        raise ValueError(
+            f"{flag} {path} has the name of a {kind}, which would be lost; {advice}, and the "
+            "inputs apart from it"
+        )
+
+
+def writable_folder(path: Path, flag: str = "--out") -> Path:
     """The folder, made if needed, after a trial that files can be written into it.
 
     Raises:
-        ValueError: If it cannot be made or written to.
+        ValueError: If it has a picture's or clip's suffix, or cannot be made or written to.
     """
+    refuse_media(path, flag, "name a folder")
     trial = path / ".idhand.part"
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -144,7 +233,7 @@ def writable_folder(path: Path) -> Path:
         trial.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ValueError(f"cannot write into {path}: {reason}; choose another --out") from error
+        raise ValueError(f"cannot write into {path}: {reason}; choose another {flag}") from error
     return path
 
 
@@ -183,11 +272,11 @@ def write_page(
     page.problems = list(report.problems)
     try:
         page.write(path, person, **options)
-    except (ValueError, OSError) as error:
-        fault = getattr(error, "strerror", None) or str(error)
+    except (ValueError, OSError, MemoryError) as error:
+        fault = memory_sentence(error) or getattr(error, "strerror", None) or str(error)
         report.problem(f"{path} cannot be written ({fault}); all other results are there")
     else:
-        print(f"Open {path}")
+        print(f"Open {shown(path)}")
 
 
 def count(things: Sequence[object] | int, one: str, many: str | None = None) -> str:

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 from tyro.conf import arg
 
 import idhand
-from idhand.cli.common import Report, count, progress, writable_folder, write_page
-from idhand.media import read_image, replacing
+from idhand.cli.common import Report, count, progress, shown, writable_folder, write_page
+from idhand.cli.outputs import OVERLAYS, by_folder, made
+from idhand.media import read_image
+from idhand.media.writing import write_image
 from idhand.records import HandResult
 from idhand.view import (
     Format,
@@ -94,7 +95,7 @@ def main(command: Command) -> int:
         if not all(hands):
             report.problem(f"{picture.name}: no hand found")
     _write(out, pictures, list(runs.values()), people, pipe.model)
-    print(f"\nOverlays (before and after), meshes and profiles are in {out}")
+    print(f"\nOverlays (before and after), meshes, poses and profiles are in {shown(out)}")
     report.num_done = len(pictures)
     me = people["photos and ruler"]
     page = HtmlReport(
@@ -111,8 +112,9 @@ def main(command: Command) -> int:
         truth_mm=truth["measurements_mm"],
         comparison=_comparison(errors),
         photo_names=[f"{picture.name}.jpg" for picture in pictures],
-        files_note="Beside this page: overlays, rigged meshes, hands.json, the profiles, and the "
-        "first picture's hand in more formats. The pictures are rendered; nobody on them exists.",
+        files_note="Beside this page: hands.json, the profiles, and the folders overlays, meshes "
+        "and poses, with the first picture's hand in more formats. The pictures are rendered; "
+        "nobody on them exists.",
     )
     return report.exit_code
 
@@ -296,11 +298,12 @@ def _write(
         height, width = picture.rgb.shape[:2]
         gap = np.full((height, GAP_PX, 3), 255, np.uint8)
         halves = (overlay(picture.rgb, before), gap, overlay(picture.rgb, after))
-        with replacing(out / f"{picture.name}_before_after.jpg") as temporary:
-            Image.fromarray(np.concatenate(halves, 1)).save(temporary, quality=JPEG_QUALITY)
+        path = made(out / OVERLAYS) / f"{picture.name}_before_after.jpg"
+        write_image(path, np.concatenate(halves, 1), quality=JPEG_QUALITY)
         if after and after[0].status != "diverged":
             formats = SAMPLE_FORMATS if i == 0 else SAMPLE_FORMATS[:2]
-            export_photo(out, picture.name, after, model, formats)
+            for folder, own in by_folder(out, formats):
+                export_photo(folder, picture.name, after, model, own)
         record = {"file": f"{picture.name}.jpg", "name": picture.name, "K": picture.K}
         images.append(ImageHands(**record, width=width, height=height, hands=tuple(after)))
     write_hands(out / "hands.json", images)

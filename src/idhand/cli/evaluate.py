@@ -26,7 +26,7 @@ from idhand.evaluation import (
     standard,
 )
 from idhand.evaluation.tables import Cell
-from idhand.media import replacing
+from idhand.files import replacing
 from idhand.predictions import Predictions
 from idhand.records import Sample
 

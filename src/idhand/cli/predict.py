@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from idhand.assets import hand
 from idhand.cli import EXIT_FINE
-from idhand.cli.common import count, progress, say, writable_folder
+from idhand.cli.common import count, output_file, progress, say
 from idhand.data import Shards
 from idhand.data.manifest import sha256_of
 from idhand.detection import HandDetector
@@ -63,7 +63,10 @@ def main(command: Command) -> int:
     """Do it, say what was found and return the exit code."""
     shards, net = Shards(command.data), load_regressor(command.net)
     model = hand(net.config.hand_model)
-    out = npz_file(command.out)
+    read = (command.net, command.shapes, command.data)
+    out = npz_file(command.out, (*read, command.looks))
+    if command.looks is not None:
+        npz_file(command.looks, read, "--looks")
     betas = None if command.shapes is None else shapes_from(command.shapes, shards, model)
     if betas is None and net.config.identity == "given":  # told before the long work
         raise ValueError(
@@ -88,15 +91,20 @@ def main(command: Command) -> int:
     return EXIT_FINE
 
 
-def npz_file(path: Path) -> Path:
+def npz_file(path: Path, inputs: Iterable[Path | str | None] = (), flag: str = "--out") -> Path:
     """The path, if a file of that name can be written; asked before the long work.
+
+    Args:
+        path: The file to write.
+        inputs: What the command reads: none of it may be replaced.
+        flag: That names the output.
 
     Raises:
         ValueError: If not.
     """
     if path.suffix != ".npz":
-        raise ValueError(f"--out {path}: predictions are .npz files; give a name that ends in .npz")
-    return writable_folder(path.parent) / path.name
+        raise ValueError(f"{flag} {path}: this is an .npz file; give a name that ends in .npz")
+    return output_file(path, inputs, flag, like="predictions.npz")
 
 
 def looks_at(shards: Shards, backbone: HandBackbone | None, path: Path | None) -> Looks:

@@ -44,7 +44,7 @@ def main(command: Command) -> int:
     config = RefineConfig(solver=command.solver, shape=command.shape)
     if command.directions is not None:
         config = replace(config, trust=replace(config.trust, directions=command.directions))
-    out = npz_file(command.out)
+    out = npz_file(command.out, (command.predictions, command.data, command.looks))
     refined = refine(predictions, looks_at(Shards(command.data), None, command.looks), None, config)
     refined.save(out)
     tell_written(refined, out)

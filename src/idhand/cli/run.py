@@ -1,29 +1,42 @@
 """`idhand run`: photos, folders and videos → overlays, meshes and one file of results."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from PIL import Image
 from tyro.conf import Positional, arg
 
 import idhand
 from idhand.cli.common import (
+    RESULTS,
     Camera,
     Report,
     count,
     each_alone,
     find_inputs,
     load_identity,
+    output_file,
     progress,
     say,
     shown,
     writable_folder,
     write_page,
 )
-from idhand.media import MediaFile, VideoFrame, VideoReader, read_image, replacing
+from idhand.cli.outputs import (
+    FOLDER_OF,
+    MESHES,
+    OVERLAYS,
+    POSES,
+    Earlier,
+    by_folder,
+    made,
+    output_names,
+)
+from idhand.geometry import DEFAULT_FOV_DEG
+from idhand.media import MediaFile, VideoFrame, VideoReader, read_image
+from idhand.media.writing import write_image
 from idhand.records import HandResult
 from idhand.view import (
     Format,
@@ -41,12 +54,14 @@ from idhand.view import (
     overlay,
     write_hands,
 )
+from idhand.view.export.table import EXPORTS
 
 REDETECT_FRAMES = 30
 """A video is searched for further hands this often while fewer than asked for are followed."""
 SAME_HAND = 0.3
 """Two results are one hand if their keypoints are nearer than this part of its box, on average."""
 JPEG_QUALITY, MAX_JPEG_SIDE = 92, 65_500
+REPORT = "report.html"
 
 _INPUTS = arg(metavar="INPUT...", help_behavior_hint="")
 
@@ -56,9 +71,9 @@ class Command:
     """Estimate the 3D hands in photos and videos.
 
     Folders are searched for photos and videos, but not the folders inside of them. Writes
-    report.html, a page to look at everything; per photo NAME_overlay.jpg, per video
-    NAME_overlay.mp4; the hands in the formats of --export; and all numbers to hands.json (photos)
-    and hands.jsonl (videos).
+    report.html, a page to look at everything; all numbers to hands.json (photos) and hands.jsonl
+    (videos); and folders: overlays with NAME_overlay.jpg per photo and NAME_overlay.mp4 per video,
+    meshes and poses with the hands in the formats of --export.
     """
 
     inputs: Annotated[Positional[tuple[Path, ...]], _INPUTS]
@@ -90,9 +105,13 @@ def main(command: Command) -> int:
     """Do it, print a summary and return the exit code."""
     camera = Camera.from_flags(command.k, command.fov)
     check_formats(command.export)
-    found = find_inputs(command.inputs)
+    report = Report()
+    found = find_inputs(command.inputs, report)
     identity = load_identity(command.identity)
     out = writable_folder(command.out)
+    for name in (*RESULTS, REPORT):
+        output_file(out / name, (command.k, command.identity))
+    earlier = Earlier(out)
     names = output_names([file.path for file in found.files], out)
     jobs = list(zip(found.files, names, strict=True))
     photos = [(file, name) for file, name in jobs if file.kind == "image"]
@@ -104,12 +123,43 @@ def main(command: Command) -> int:
         num_photos=len(photos),
         num_videos=len(videos),
     )
-    job = _Job(command=command, camera=camera, identity=identity, pipe=pipe, out=out, page=page)
+    job = _Job(
+        command=command,
+        camera=camera,
+        identity=identity,
+        pipe=pipe,
+        out=out,
+        page=page,
+        report=report,
+    )
     job.photos(photos)
     job.videos(videos)
     job.summary()
     job.write_page()
+    replaced = earlier.sentence()
+    if replaced is not None:
+        print(replaced)
     return job.report.exit_code
+
+
+def prepared(arguments: Sequence[str]) -> list[str]:
+    """The arguments with --export's formats at the end, so that a photo after them is an input.
+
+    A name that is neither a format nor like a file's stays with the formats, to be refused there.
+    """
+    rest = list(arguments)
+    end = rest.index("--") if "--" in rest else len(rest)
+    if "--export" not in rest[:end]:
+        return rest
+    at = rest.index("--export")
+    stop = next((i for i in range(at + 1, end) if rest[i] not in FOLDER_OF), end)
+    if stop < end and not rest[stop].startswith("-") and not _like_a_file(rest[stop]):
+        stop += 1
+    return [*rest[:at], *rest[stop:end], *rest[at:stop], *rest[end:]]
+
+
+def _like_a_file(text: str) -> bool:
+    return "." in text or "/" in text or Path(text).exists()
 
 
 def _title(num_photos: int, num_videos: int) -> str:
@@ -129,11 +179,13 @@ class _Job:
     pipe: Any
     out: Path
     page: HtmlReport
-    report: Report = field(default_factory=Report)
+    report: Report
     num_photos: int = 0
     num_videos: int = 0
     num_hands: int = 0
     num_frames_with_hands: int = 0
+    num_guessed: int = 0
+    """Photos and videos with hands whose camera had to be guessed."""
 
     def photos(self, files: Sequence[tuple[MediaFile, str]]) -> None:
         """Every photo's overlay and meshes, and `hands.json`."""
@@ -156,11 +208,13 @@ class _Job:
         usable = self._usable(path, hands)
         if hands:
             suffix = ".jpg" if max(width, height) <= MAX_JPEG_SIDE else ".png"
-            picture = Image.fromarray(overlay(rgb, hands, dist=self.camera.dist))
-            with replacing(self.out / f"{name}_overlay{suffix}") as temporary:
-                picture.save(temporary, quality=JPEG_QUALITY)
+            drawn = overlay(rgb, hands, dist=self.camera.dist)
+            path_drawn = made(self.out / OVERLAYS) / f"{name}_overlay{suffix}"
+            write_image(path_drawn, drawn, quality=JPEG_QUALITY)
+            self.num_guessed += any(hand.K_is_guess for hand in hands)
         if usable:
-            export_photo(self.out, name, hands, self.pipe.model, self.command.export)
+            for folder, formats in by_folder(self.out, self.command.export):
+                export_photo(folder, name, hands, self.pipe.model, formats)
         if self.command.report:
             photo = ReportPhoto(
                 name=shown(path),
@@ -236,7 +290,7 @@ class _Job:
         hands: list[HandResult] = []
         num_frames, num_seen, last_s = 0, 0, 0.0
         known, alone = MotionRecorder(), MotionRecorder()
-        overlay_clip = self.out / f"{name}_overlay.mp4"
+        overlay_clip = made(self.out / OVERLAYS) / f"{name}_overlay.mp4"
         with VideoWriter(overlay_clip, reader.fps) as clip:
             for frame in progress(reader, reader.num_frames_estimate, path.name):
                 height, width = frame.rgb.shape[:2]
@@ -265,7 +319,10 @@ class _Job:
         self.num_frames_with_hands += num_seen
         motions = known.motions()
         if motions:
-            export_motion(self.out, name, motions, self.pipe.model, self.command.export, reader.fps)
+            self.num_guessed += self.camera.K is None and self.camera.fov_deg is None
+            moving = [form for form in self.command.export if EXPORTS[form].motions is not None]
+            for folder, formats in by_folder(self.out, moving):
+                export_motion(folder, name, motions, self.pipe.model, formats, reader.fps)
         if self.command.report:
             self.page.add_video(
                 ReportVideo(
@@ -301,7 +358,7 @@ class _Job:
         if self.command.report and self.report.num_done:
             note = self._files_note()
             self.page.title = _title(self.num_photos, self.num_videos)
-            path = self.out / "report.html"
+            path = self.out / REPORT
             write_page(self.page, path, self.report, self.identity, files_note=note)
 
     def _files_note(self) -> str:
@@ -312,7 +369,10 @@ class _Job:
             for name, number in (("hands.json", self.num_photos), ("hands.jsonl", self.num_videos))
             if number
         )
-        return f"Beside this page: {names} with every number; files for other programs: {formats}."
+        return (
+            f"Beside this page: {names} with every number; the folder {OVERLAYS} with the "
+            f"pictures; in {MESHES} and {POSES} files for other programs: {formats}."
+        )
 
     def summary(self) -> None:
         """What was done and where it lies."""
@@ -323,7 +383,13 @@ class _Job:
             frames = count(self.num_frames_with_hands, "frame")
             parts.append(f"hands in {frames} of {count(self.num_videos, 'video')}")
         if parts:
-            print(f"{'; '.join(parts)}. Written to {self.out}")
+            print(f"{'; '.join(parts)}. Written to {shown(self.out)}")
+        if self.num_guessed:
+            of = count(self.num_guessed, "input")
+            say(
+                f"the camera of {of} is not known: a field of view of {DEFAULT_FOV_DEG:g} degrees "
+                "is assumed, so distances are a guess; --k or --fov would make them sharper"
+            )
         if self.report.problems:
             print(f"{count(self.report.problems, 'problem')}, told above.")
 
@@ -331,24 +397,3 @@ class _Job:
 def _same(a: HandResult, b: HandResult) -> bool:
     """Whether two results in one picture are the same hand, whatever side they say."""
     return apart(a.keypoints_px, b.keypoints_px, a.bbox_px, b.bbox_px) < SAME_HAND
-
-
-def output_names(paths: Sequence[Path], out: Path) -> list[str]:
-    """A name for each input's output files: its stem, numbered where that is taken.
-
-    Names that differ only in case count as equal, as some file systems do, and no output may
-    replace an input.
-    """
-    inputs = {path.resolve() for path in paths}
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        name, number = path.stem, 1
-        while name.lower() in taken or any(
-            (out / f"{name}_overlay{suffix}").resolve() in inputs for suffix in (".jpg", ".mp4")
-        ):
-            number += 1
-            name = f"{path.stem}-{number}"
-        taken.add(name.lower())
-        names.append(name)
-    return names

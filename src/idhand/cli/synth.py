@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from PIL import Image
 from tyro.conf import arg
 
 from idhand.cli import EXIT_FINE
@@ -19,7 +18,7 @@ from idhand.cli.common import (
     writable_folder,
 )
 from idhand.data import Source, write_shards
-from idhand.media import replacing
+from idhand.media.writing import write_image
 from idhand.records import Sample
 from idhand.view.gallery import contact_sheet, with_truth
 
@@ -171,6 +170,5 @@ def write_gallery(pictures: Sequence[Sample], out: Path) -> None:
         "gallery_truth.jpg": contact_sheet(with_truth(sample) for sample in samples),
     }
     for name, sheet in sheets.items():
-        with replacing(out / name) as temporary:
-            Image.fromarray(sheet).save(temporary, quality=GALLERY_QUALITY)
+        write_image(out / name, sheet, quality=GALLERY_QUALITY)
     print(f"{len(samples)} pictures on {out / 'gallery.jpg'}, with truth on gallery_truth.jpg")

@@ -127,6 +127,9 @@ def make_run(command: Command, group: Any) -> Any:
     samples = Shards(command.data)
     if not len(samples):
         raise ValueError(f"{command.data} holds no finished shard yet; wait for `idhand synth`")
+    cache = command.cache or command.data / "features"
+    if config.views is not None:
+        _check_cache(cache, is_given=command.cache is not None)
     return Run(
         config=config,
         samples=samples,
@@ -134,12 +137,31 @@ def make_run(command: Command, group: Any) -> Any:
         val=None if command.val is None else Shards(command.val),
         start=command.start,
         imagenet=command.imagenet,
-        cache=command.cache or command.data / "features",
+        cache=cache,
         in_memory=command.in_memory,
         workers=max(workers, 1),
         group=group,
         cache_progress=_FeatureBar(),
     )
+
+
+def _check_cache(folder: Path, *, is_given: bool) -> None:
+    """See that the hand net's features can be kept, before they are computed for a long time.
+
+    Raises:
+        ValueError: If the folder cannot be written to and nothing lies in it.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        return  # complete ones need no room
+    try:
+        writable_folder(folder, "--cache")
+    except ValueError as error:
+        if is_given:
+            raise
+        raise ValueError(
+            f"the hand net's features would be kept in {folder}, which cannot be written to; "
+            "give --cache FOLDER with a folder that can"
+        ) from error
 
 
 @dataclass(kw_only=True)

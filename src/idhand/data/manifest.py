@@ -1,11 +1,7 @@
 """What a sharded data set says of itself: what made it, which shards are finished, their hashes."""
 
 import json
-import os
-import re
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import file_digest
 from importlib.metadata import PackageNotFoundError, version
@@ -14,8 +10,16 @@ from typing import Any
 
 import cv2
 
-FORMAT, VERSION = "idhand shards", 1
+from idhand import files
+from idhand.files import FileKind, read_json, replacing
+
 FILE_NAME = "manifest.json"
+KIND = FileKind(
+    format="idhand shards",
+    version=1,
+    name="manifest of a set of shards",
+    remedy="render the set again",
+)
 SHARD_SAMPLES = 1000
 """A full shard has this many, or a little fewer so that no sequence is cut."""
 
@@ -95,8 +99,8 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write it in place of the one before, which stays if this fails."""
-        values = {"format": FORMAT, "version": VERSION, "num_done": self.num_done, **asdict(self)}
-        with durably_replacing(folder / FILE_NAME) as temporary:
+        values = {**KIND.header, "num_done": self.num_done, **asdict(self)}
+        with replacing(folder / FILE_NAME) as temporary:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
     @staticmethod
@@ -112,17 +116,7 @@ class Manifest:
             raise FileNotFoundError(
                 f"{folder} holds no {FILE_NAME}; name a folder that `idhand synth` has written"
             )
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is no JSON ({error}); restore it or render anew") from error
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ValueError(f"{path} is not the manifest of a set of shards; name another folder")
-        if values.get("version") != VERSION:
-            raise ValueError(
-                f"{path} has version {values.get('version')}, this idhand reads version {VERSION}; "
-                "update idhand or render the set again"
-            )
+        values = KIND.check(read_json(path, "restore it or render anew"), path)
         try:
             return _from_json(values)
         except (KeyError, TypeError) as error:
@@ -196,34 +190,6 @@ def sha256_of(path: Path) -> str:
         return file_digest(stream, "sha256").hexdigest()
 
 
-@contextmanager
-def durably_replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which becomes `path` when the block ends well.
-
-    Its bytes are on the disk before it gets its name, so that not even a power cut leaves half a
-    file of that name. If the block fails, what it wrote is removed.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        if os.name == "posix":  # elsewhere folders cannot be opened
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-_LEFTOVER = re.compile(r"\.(shard-\d{5}\.tar|manifest\.json)\.[0-9a-f]{8}\.part")
-
-
 def remove_leftovers(folder: Path) -> None:
     """Delete temporary files that a killed writer left behind."""
-    for path in folder.iterdir():
-        if _LEFTOVER.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    files.remove_leftovers(folder, "shard-[0-9][0-9][0-9][0-9][0-9].tar", FILE_NAME)

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float, UInt8, UInt16
 from PIL import Image
 
+from idhand.files import FileKind, parse_json
 from idhand.geometry import rotation_from_vector
 from idhand.records import Sample
 
-VERSION = 1
+KIND = FileKind(format="", version=1, name="sample", remedy="render the set again")
 """Of the JSON; a change that older readers would misread raises it."""
 
 DECIMALS = {
@@ -53,7 +54,7 @@ def encode_sample(
         jpeg: The encoded picture.
         depth_m: z in the camera frame; infinite where nothing is seen.
     """
-    numbers: dict[str, Any] = {"version": VERSION}
+    numbers: dict[str, Any] = KIND.header
     for name in PLAIN:
         numbers[name] = getattr(sample, name)
     for name, decimals in DECIMALS.items():
@@ -135,14 +136,7 @@ def _numbers(files: Mapping[str, bytes]) -> dict[str, Any]:
     missing = [suffix for suffix in ("jpg", "json") if suffix not in files]
     if missing:
         raise ValueError(f"it has no .{missing[0]}, only {', '.join(sorted(files)) or 'nothing'}")
-    try:
-        numbers = json.loads(files["json"])
-    except ValueError as error:
-        raise ValueError(f"its JSON cannot be read ({error})") from error
-    version = numbers.get("version") if isinstance(numbers, dict) else None
-    if version != VERSION:
-        raise ValueError(f"its JSON has version {version}, this idhand reads version {VERSION}")
-    return numbers
+    return KIND.check(parse_json(files["json"], "its JSON", KIND.remedy), "its JSON")
 
 
 def _as_lists(array: Float[np.ndarray, "*axes"] | None, decimals: int) -> list | None:

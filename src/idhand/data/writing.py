@@ -31,11 +31,11 @@ from idhand.data.manifest import (
     FILE_NAME,
     Manifest,
     Shard,
-    durably_replacing,
     package_versions,
     remove_leftovers,
     sha256_of,
 )
+from idhand.files import replacing
 
 ESTIMATE_SAMPLES = 8
 """Made before the work begins, to know how much room the set needs. It also fills the caches that
@@ -267,7 +267,7 @@ def _make_shard(name: str, indices: range, frames: int) -> Shard:
         entries.append((job.source.key(index), job.source.entry(index)))
         with job.made.get_lock():
             job.made.value += 1
-    with durably_replacing(job.folder / name) as temporary:
+    with replacing(job.folder / name) as temporary:
         _write_tar(temporary, [entries[i] for i in shuffled(indices, frames)])
         sha256, size = sha256_of(temporary), temporary.stat().st_size
     return Shard(

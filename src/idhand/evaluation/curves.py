@@ -1,5 +1,6 @@
 """Curves of results as PNG, drawn by matplotlib, which is loaded only then."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idhand.evaluation.bootstrap import Interval
-from idhand.media import replacing
+from idhand.files import replacing
 
 SIZE_INCHES, DPI = (6.4, 4.0), 150
 MARKED_POINTS = 30
@@ -54,8 +55,10 @@ class Chart:
             ValueError: If matplotlib is not installed.
         """
         figure = self._figure()
+        data = io.BytesIO()
+        figure.savefig(data, dpi=DPI, format="png", metadata={"Software": None})
         with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
+            temporary.write_bytes(data.getbuffer())
 
     def _figure(self):
         """The drawing, without matplotlib's global state."""

@@ -1,8 +1,6 @@
 """What the frozen hand net sees in each picture of a set, computed once and kept in a file."""
 
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,15 +11,19 @@ import torch
 from jaxtyping import Bool, Float, Float16, Int, UInt8
 from torch import Tensor
 
-from idhand.data.manifest import durably_replacing
 from idhand.detection import HandDetector
-from idhand.media.files import existing_file
+from idhand.files import FileKind, read_headed_arrays, replacing
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import View, crop_of, landmark_roi, view_of
 from idhand.records import Detection, Sample
 from idhand.refinement import ObjectiveConfig, Observations, observations
 
-FORMAT, VERSION = "idhand looks", 1
+KIND = FileKind(
+    format="idhand looks",
+    version=1,
+    name="file of looks",
+    remedy="remove it and look again",
+)
 BACKBONE_BATCH = 32
 """Crops whose features are computed together."""
 
@@ -130,13 +132,13 @@ class Looks:
         path = Path(path)
         if path.suffix != ".npz":
             raise ValueError(f"{path}: looks are .npz files; give a name that ends in .npz")
-        about = json.dumps({"format": FORMAT, "version": VERSION, "header": self.header})
+        about = json.dumps({**KIND.header, "header": self.header})
         arrays: dict[str, Any] = {"header": np.frombuffer(about.encode(), np.uint8)}
         arrays |= {name: np.array(getattr(self, name), dtype=str) for name in TEXTS}
         arrays |= {name: getattr(self, name) for name in SHAPES}
         if self.features is not None:
             arrays["features"] = self.features
-        with durably_replacing(path) as temporary, temporary.open("wb") as stream:
+        with replacing(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
 
     @staticmethod
@@ -147,22 +149,7 @@ class Looks:
             FileNotFoundError: If there is none.
             ValueError: If it is something else, damaged, or of another version.
         """
-        path = existing_file(path)
-        try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                stored = {name: archive[name] for name in archive.files}
-            about = json.loads(stored.pop("header").tobytes())
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"{path} is damaged or no file of looks ({error}); remove it and look again"
-            ) from error
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise ValueError(f"{path} is no file of looks; name one that --looks has written")
-        if about.get("version") != VERSION:
-            raise ValueError(
-                f"{path} has version {about.get('version')}, this idhand reads version {VERSION}; "
-                "remove it and look again"
-            )
+        about, stored = read_headed_arrays(path, KIND)
         num = len(stored.get("sample_id", ()))
         shapes = {name: array.shape for name, array in stored.items()}
         odd = [name for name, shape in SHAPES.items() if shapes.get(name) != (num, *shape)]

@@ -28,8 +28,8 @@ from idhand.experiments.numbers import Statement, statements
 from idhand.experiments.presets import BASELINE, SHAPE_LABELS, Row
 from idhand.experiments.reproduce import Results
 from idhand.experiments.shapes import PersonShape, shape_errors_mm
+from idhand.files import replacing
 from idhand.identity import Z95
-from idhand.media import replacing
 
 COLUMNS = (
     "mpjpe_root", "mpvpe_root", "mpjpe_scale", "mpvpe_scale", "mpjpe_procrustes",

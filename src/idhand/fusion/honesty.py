@@ -9,7 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-HONESTY_FORMAT, HONESTY_VERSION = "idhand honesty", 1
+from idhand.files import FileKind, read_json, replacing
+
+KIND = FileKind(
+    format="idhand honesty",
+    version=1,
+    name="file that says how honest a network is",
+    remedy="fit it again",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +47,14 @@ class Honesty:
     def save(self, path: Path) -> None:
         """Write it as JSON; a file of that name is replaced in one step."""
         document = {
-            "format": HONESTY_FORMAT,
-            "version": HONESTY_VERSION,
+            **KIND.header,
             "model": self.model,
             "scale": self.scale,
             "inflation": self.inflation,
             "shared": self.shared.tolist(),
         }
-        temporary = path.with_name(f".{path.name}.part")
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
     @staticmethod
     def load(path: Path) -> "Honesty":
@@ -59,19 +64,7 @@ class Honesty:
             FileNotFoundError: If there is no such file.
             ValueError: If it is something else or damaged.
         """
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; check the name")
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not readable as JSON ({error}); fit it again") from None
-        if not isinstance(document, dict) or document.get("format") != HONESTY_FORMAT:
-            raise ValueError(f"{path} does not say how honest a network is; name another file")
-        if document.get("version") != HONESTY_VERSION:
-            raise ValueError(
-                f"{path} has version {document.get('version')}, this idhand reads version "
-                f"{HONESTY_VERSION}; update idhand or fit it again"
-            )
+        document = KIND.check(read_json(path, KIND.remedy), path)
         try:
             return Honesty(
                 model=str(document["model"]),

@@ -8,9 +8,7 @@ from idhand.media.cameras import check_intrinsics as check_intrinsics
 from idhand.media.cameras import read_camera as read_camera
 from idhand.media.files import FoundMedia as FoundMedia
 from idhand.media.files import MediaFile as MediaFile
-from idhand.media.files import existing_file as existing_file
 from idhand.media.files import find_media as find_media
-from idhand.media.files import replacing as replacing
 from idhand.media.pictures import read_image as read_image
 from idhand.media.pictures import scaled_down as scaled_down
 from idhand.media.videos import VideoFrame as VideoFrame

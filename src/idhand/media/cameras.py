@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from idhand.media.files import existing_file
+from idhand.files import existing_file
 
 MIN_FOCAL_PER_SIDE = 0.13
 """Focal length over the longer side of the picture: 150°; below it K is not in pixels."""
@@ -36,7 +36,7 @@ def read_camera(
         if not isinstance(record, dict) or "K" not in record:
             raise ValueError('there is no "K" in it')
         return check_intrinsics(record["K"]), _distortion(record.get("dist"))
-    except (ValueError, EOFError) as error:  # not UTF-8 and not JSON are ValueErrors too
+    except (ValueError, EOFError, RecursionError, MemoryError) as error:  # not UTF-8, not JSON
         form = '{"K": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], "dist": [k1, k2, p1, p2, k3]}'
         fault = "it is not JSON" if isinstance(error, json.JSONDecodeError) else str(error)
         raise ValueError(f"{path} is no camera file: {fault}; give JSON {form}") from error

@@ -1,8 +1,6 @@
-"""Which files there are, what they look like, and how new ones appear whole or not at all."""
+"""Which pictures and videos there are among files and folders."""
 
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,28 +13,6 @@ IMAGE_SUFFIXES = frozenset(
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".mts", ".m2ts")
 )
-
-
-def existing_file(path: str | Path) -> Path:
-    """The path, if there is a file with something in it.
-
-    Raises:
-        FileNotFoundError: If there is nothing of that name.
-        ValueError: If it is a folder, empty or may not be read.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as stream:
-            empty = not stream.read(1)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file; check the name") from error
-    except IsADirectoryError as error:
-        raise ValueError(f"{path} is a folder; a file is needed here") from error
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    if empty:
-        raise ValueError(f"{path} is empty (0 bytes); copy it again from where it came from")
-    return path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,20 +72,3 @@ def _kind(path: Path) -> Literal["image", "video"] | None:
         return "video"
     suffix = path.suffix.lower()
     return "image" if suffix in IMAGE_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary name in the same folder, renamed to `path` when the block ends well.
-
-    If the block fails or is interrupted, what it wrote is removed and `path` is as it was; so it
-    is too if the block wrote nothing.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
-    try:
-        yield temporary
-        if temporary.exists():
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

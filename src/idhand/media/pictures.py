@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 
-from idhand.media.files import existing_file
+from idhand.files import existing_file
 
 MAX_PIXELS = 200_000_000
 """Largest picture that is read: what the largest phone sensors deliver."""

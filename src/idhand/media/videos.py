@@ -10,7 +10,7 @@ import numpy as np
 from av.container import InputContainer
 from jaxtyping import UInt8
 
-from idhand.media.files import existing_file
+from idhand.files import existing_file
 
 
 @dataclass(frozen=True, kw_only=True)

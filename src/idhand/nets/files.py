@@ -10,12 +10,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from idhand.data.manifest import durably_replacing
-from idhand.media.files import existing_file
+from idhand.files import FileKind, existing_file, parse_json, replacing
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.regressor import Regressor, RegressorConfig
 
-FORMAT, VERSION = "idhand regressor", 1
+KIND = FileKind(
+    format="idhand regressor", version=1, name="network of idhand's", remedy="train anew"
+)
 
 
 def save_net(
@@ -41,17 +42,15 @@ def save_net(
         for name, value in regressor.state_dict().items()
     }
     header = {
-        "format": FORMAT,
-        "version": VERSION,
+        **KIND.header,
         "config": asdict(regressor.config),
         "meta": dict(meta),
     }
     if regressor.is_frozen:
         header["backbone"] = _label(regressor)
     # One metadata entry: the order of several would differ from run to run.
-    with durably_replacing(path) as temporary:
+    with replacing(path, mode=0o644) as temporary:  # safetensors' own are the owner's alone
         save_file(state, temporary, metadata={"idhand": json.dumps(header, sort_keys=True)})
-        temporary.chmod(0o644)  # safetensors' own files are the owner's alone
 
 
 def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
@@ -63,7 +62,8 @@ def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or something else, or of another version or hand model.
+        ValueError: If it is damaged or something else, holds numbers that are not finite, or is
+            of another version or hand model.
     """
     config = saved_config(path)
     if hand_model is not None and config.hand_model != hand_model:
@@ -83,6 +83,13 @@ def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
         raise ValueError(
             f"{path} holds another architecture than its header says: {len(odd)} tensors differ in "
             f"name or shape, the first is {odd[0]}; save it again with this version of idhand"
+        )
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{path} holds numbers that are not finite in {len(broken)} of {len(state)} tensors, "
+            f"the first is {broken[0]}; its training diverged or the file is damaged: train it "
+            "anew or copy it again"
         )
     stands_on = _header(path).get("backbone")
     if regressor.is_frozen and stands_on not in (None, _label(regressor)):
@@ -134,15 +141,4 @@ def _opened(path: Path) -> Any:
 def _header(path: Path) -> dict[str, Any]:
     with _opened(path) as file:
         notes = file.metadata() or {}
-    try:
-        header = json.loads(notes.get("idhand", "null"))
-    except ValueError as error:
-        raise ValueError(f"{path} has a damaged header ({error}); copy it again") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(f"{path} holds no network of idhand's; name a file that training has made")
-    if header.get("version") != VERSION:
-        raise ValueError(
-            f"{path} has version {header.get('version')}, this idhand reads version {VERSION}; "
-            "update idhand or train anew"
-        )
-    return header
+    return KIND.check(parse_json(notes.get("idhand", "null"), path, "copy it again"), path)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from idhand.media.files import existing_file
+from idhand.files import existing_file
 
 ResNetName = Literal["resnet18", "resnet34", "resnet50"]
 RESNETS: tuple[ResNetName, ...] = get_args(ResNetName)

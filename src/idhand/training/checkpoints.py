@@ -9,9 +9,14 @@ from typing import Any
 
 import torch
 
-from idhand.data.manifest import durably_replacing
+from idhand.files import FileKind, remove_leftovers, replacing
 
-FORMAT, VERSION = "idhand training checkpoint", 1
+KIND = FileKind(
+    format="idhand training checkpoint",
+    version=1,
+    name="checkpoint of `idhand train`",
+    remedy="start anew with another --out",
+)
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
 
@@ -43,7 +48,7 @@ class Checkpoints:
         """Write it as the last one, and keep the one that was the last."""
         self.folder.mkdir(parents=True, exist_ok=True)
         last = self.folder / LAST
-        with durably_replacing(last) as temporary:
+        with replacing(last) as temporary:
             _write(checkpoint, temporary)
             if last.exists():
                 last.replace(self.folder / PREVIOUS)
@@ -51,7 +56,7 @@ class Checkpoints:
     def save_best(self, checkpoint: Checkpoint) -> None:
         """Write it as the best one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with durably_replacing(self.folder / BEST) as temporary:
+        with replacing(self.folder / BEST) as temporary:
             _write(checkpoint, temporary)
 
     def latest(self) -> Path | None:
@@ -61,13 +66,13 @@ class Checkpoints:
 
     def remove_leftovers(self) -> None:
         """Delete temporary files of a killed process."""
-        for path in self.folder.glob(".*.pt.*.part"):
-            path.unlink(missing_ok=True)
+        if self.folder.is_dir():
+            remove_leftovers(self.folder, "*.pt")
 
 
 def _write(checkpoint: Checkpoint, path: Path) -> None:
     values = {**vars(checkpoint), "origin": json.dumps(checkpoint.origin)}
-    torch.save({"format": FORMAT, "version": VERSION, **values}, path)
+    torch.save({**KIND.header, **values}, path)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -89,13 +94,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path} is damaged, half-written or no checkpoint; remove it, and training goes on "
             "from the one before it, if there is one"
         ) from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise ValueError(f"{path} is no checkpoint of `idhand train`; name another --out")
-    if values.get("version") != VERSION:
-        raise ValueError(
-            f"{path} has version {values.get('version')}, this idhand reads version {VERSION}; "
-            "go on with the idhand that wrote it, or start anew"
-        )
+    values = KIND.check(values, path)
     fields = {name: values[name] for name in Checkpoint.__dataclass_fields__}
     return Checkpoint(**{**fields, "origin": json.loads(values["origin"])})
 

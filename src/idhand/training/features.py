@@ -13,21 +13,25 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Float32
 from torch import Tensor, nn
 
-from idhand.data.manifest import durably_replacing
+from idhand.files import FileKind, read_arrays, read_json, remove_leftovers, replacing
 from idhand.records import Sample
 from idhand.training.batches import Batch
 from idhand.training.draws import Once, Order
 from idhand.training.examples import CropConfig, batch_of, describe, make_example
 from idhand.training.processes import start_worker
 
-FORMAT, VERSION = "idhand features", 1
+KIND = FileKind(
+    format="idhand features",
+    version=1,
+    name="chunk of features",
+    remedy="remove it and run the same again",
+)
 ABOUT = "features.json"
 CHUNK = 1000
 """Examples of a file."""
@@ -61,7 +65,7 @@ class FeatureConfig:
     def about(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """What fixes the bytes of the cache, in types of JSON."""
         values = {**asdict(self), "data": describe(samples), "num_samples": len(samples)}
-        return json.loads(json.dumps({"format": FORMAT, "version": VERSION, **values}))
+        return json.loads(json.dumps({**KIND.header, **values}))
 
 
 def feature_folder(root: Path, about: dict[str, Any]) -> Path:
@@ -111,8 +115,7 @@ def cache_features(
     for name in _made(job, {name: plan[name] for name in missing}, workers):
         done += len(plan[name])
         report(done, total)
-    for path in folder.glob(".*.part"):
-        path.unlink(missing_ok=True)
+    remove_leftovers(folder, "chunk-*.npz", ABOUT)
     return FeatureExamples.read(folder, samples)
 
 
@@ -122,13 +125,10 @@ def _check_about(folder: Path, about: dict[str, Any]) -> None:
     if not path.exists():
         if any(folder.glob("chunk-*.npz")):
             raise ValueError(f"{folder} holds features without {ABOUT}; use another folder")
-        with durably_replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         return
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); remove the folder {folder}") from error
+    there = read_json(path, f"remove the folder {folder}")
     if there != about:
         names = [name for name in {**there, **about} if there.get(name) != about.get(name)]
         raise ValueError(
@@ -169,7 +169,7 @@ class _Job:
         arrays = {"features": np.concatenate(features)}
         for field in ("rotations", "betas", "points_px"):
             arrays[field] = np.concatenate([getattr(part, field).numpy() for part in labels])
-        with durably_replacing(self.folder / name) as temporary, temporary.open("wb") as stream:
+        with replacing(self.folder / name) as temporary, temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
         return name
 
@@ -262,15 +262,15 @@ class FeatureExamples:
         Raises:
             ValueError: If a chunk is missing or damaged.
         """
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = KIND.check(read_json(folder / ABOUT, KIND.remedy), folder / ABOUT)
         parts: dict[str, list[np.ndarray]] = {}
         for name in _plan(about["num_samples"] * about["views"]):
             path = folder / name
             try:
-                with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                    for key in ("features", "rotations", "betas", "points_px"):
-                        parts.setdefault(key, []).append(archive[key])
-            except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+                chunk = read_arrays(path, KIND)
+                for key in ("features", "rotations", "betas", "points_px"):
+                    parts.setdefault(key, []).append(chunk[key])
+            except (OSError, ValueError, KeyError) as error:
                 raise ValueError(
                     f"{path} is missing or damaged ({error}); remove it and run the same again"
                 ) from error

@@ -85,7 +85,8 @@ def _device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"there is no device '{name}' here ({reason}); use cpu or cuda") from error
+        known = "cpu" if not torch.cuda.is_available() else "cpu, cuda or cuda:0"
+        raise ValueError(f"there is no device '{name}' here ({reason}); use {known}") from error
     return device
 
 

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from idhand.assets import hand
-from idhand.data.manifest import durably_replacing, sha256_of
+from idhand.data.manifest import sha256_of
+from idhand.files import replacing
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.files import load_regressor, save_net
 from idhand.nets.heatmaps import HeatmapNet
@@ -213,7 +214,7 @@ class Run:
             ("config.json", json.dumps(origin, indent=1)),
             ("commit.txt", f"{commit()}\n{platform.platform()}, torch {torch.__version__}"),
         ):
-            with durably_replacing(self.folder / name) as temporary:
+            with replacing(self.folder / name) as temporary:
                 temporary.write_text(text + "\n", encoding="utf-8")
 
     def _export(self, trained: Trained, path: Path, origin: Mapping[str, Any]) -> None:
@@ -231,7 +232,7 @@ class Run:
             case HeatmapTask(net=net):
                 state = {k: v.contiguous().cpu() for k, v in net.state_dict().items()}
                 header = json.dumps({"format": "idhand heatmaps", "meta": notes}, sort_keys=True)
-                with durably_replacing(path) as temporary:
+                with replacing(path) as temporary:
                     save_file(state, temporary, metadata={"idhand": header})
 
 

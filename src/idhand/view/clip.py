@@ -12,7 +12,7 @@ from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
-from idhand.media import replacing
+from idhand.files import replacing
 
 QUALITY_CRF = "20"
 """Constant rate factor of x264: lower is better and larger; 17 to 28 is sane."""

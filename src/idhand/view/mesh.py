@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from idhand.media import replacing
+from idhand.files import replacing
 from idhand.records import HandResult
 from idhand.view.motion import hand_name
 from idhand.view.overlay import SIDE_COLOURS

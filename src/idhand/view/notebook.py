@@ -11,7 +11,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from idhand.identity import Identity
-from idhand.media import replacing, scaled_down
+from idhand.media import scaled_down
+from idhand.media.writing import write_image
 from idhand.records import HandResult
 from idhand.view.overlay import PAPER, SIDE_COLOURS, moved_hand, overlay, project_px
 from idhand.view.portrait import MAX_WIDTH_PX, MIN_WIDTH_PX, portrait
@@ -58,8 +59,7 @@ class Picture:
             raise ValueError(
                 f"{path} should end in {', '.join(SAVE_OPTIONS)}, but it ends in '{suffix}'"
             )
-        with replacing(path) as temporary:
-            Image.fromarray(self.rgb).save(temporary, **SAVE_OPTIONS[suffix])
+        write_image(path, self.rgb, **SAVE_OPTIONS[suffix])
 
 
 class CallableModule(ModuleType):

@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Float
 
 from idhand import __version__
+from idhand.files import FileKind, existing_file, parse_json, replacing
 from idhand.hand import FittableHand
-from idhand.media import existing_file, replacing
 from idhand.records import Detection, HandResult
 
-VERSION = 1
-"""Of the schema; raised when a reader of the old one would misunderstand the new one."""
+KIND = FileKind(format="", version=1, name="file of hands", remedy="run idhand on it again")
+"""The version is the schema's: raised when a reader of the old would misunderstand the new one."""
 
 DECIMALS_PX, DECIMALS = 3, 6
 """Kept digits of pixels, and of metres (1 µm), rotations, betas and probabilities."""
@@ -52,7 +52,11 @@ class ImageHands:
 
 def write_hands(path: str | Path, images: Sequence[ImageHands]) -> None:
     """Write the photos' hands as one JSON file."""
-    record = {"version": VERSION, "idhand": __version__, "images": [_encode(i) for i in images]}
+    record = {
+        **KIND.header,
+        "idhand": __version__,
+        "images": [_encode(i) for i in images],
+    }
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(record, allow_nan=False, ensure_ascii=False), "utf-8")
 
@@ -60,23 +64,27 @@ def write_hands(path: str | Path, images: Sequence[ImageHands]) -> None:
 class JsonLines:
     """Writes hands frame by frame, one JSON line each: `with JsonLines(path) as f: f.add(...)`.
 
-    The file appears when the block ends well. If the block fails or is interrupted there is none.
+    The file appears when the block ends well. If the block fails or is interrupted, or if no frame
+    was added, there is none, and one of an earlier time stays.
     """
 
     def __init__(self, path: str | Path):
         self._path, self._stack = Path(path), ExitStack()
+        self._temporary: Path | None = None
         self._stream: TextIO | None = None
 
     def __enter__(self) -> "JsonLines":
-        """Open a temporary file."""
-        temporary = self._stack.enter_context(replacing(self._path))
-        self._stream = self._stack.enter_context(temporary.open("w", encoding="utf-8"))
+        """Choose a temporary name."""
+        self._temporary = self._stack.enter_context(replacing(self._path))
         return self
 
     def add(self, image: ImageHands) -> None:
         """Append one line."""
-        assert self._stream is not None, "use JsonLines in a with block"
-        record = {"version": VERSION, "idhand": __version__, **_encode(image)}
+        assert self._temporary is not None, "use JsonLines in a with block"
+        if self._stream is None:
+            stream = self._temporary.open("w", encoding="utf-8")
+            self._stream = self._stack.enter_context(stream)
+        record = {**KIND.header, "idhand": __version__, **_encode(image)}
         self._stream.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
 
     def __exit__(
@@ -103,17 +111,7 @@ def read_hands(path: str | Path, model: FittableHand | None = None) -> list[Imag
     """
     path = existing_file(path)
     try:
-        text = path.read_text("utf-8")
-        if path.suffix == ".jsonl":
-            records = [json.loads(line) for line in text.split("\n") if line]
-            versions = {record["version"] for record in records}
-        else:
-            document = json.loads(text)
-            records, versions = document["images"], {document["version"]}
-        later = [version for version in versions if version != VERSION]
-        if later:
-            raise ValueError(f"its version is {later[0]}, this idhand reads {VERSION}; update it")
-        images = [_decode(record) for record in records]
+        images = [_decode(record) for record in _records(path)]
     except (KeyError, TypeError, ValueError) as error:
         missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path} is not a readable file of hands: {missing}") from error
@@ -129,6 +127,15 @@ def read_hands(path: str | Path, model: FittableHand | None = None) -> list[Imag
         )
         for image in images
     ]
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """One dictionary per picture or frame; of a file of lines, each line names its version."""
+    data = path.read_bytes()
+    if path.suffix == ".jsonl":
+        lines = ((f"line {n}", line) for n, line in enumerate(data.split(b"\n"), 1) if line)
+        return [KIND.check(parse_json(line, n, KIND.remedy), n) for n, line in lines]
+    return KIND.check(parse_json(data, "it", KIND.remedy), "it")["images"]
 
 
 def with_mesh(hand: HandResult, model: FittableHand) -> HandResult:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from idhand.files import replacing
 from idhand.hand import JOINT_NAMES, HandModel
-from idhand.media import replacing
 from idhand.view.export.rig import Rig, rigs_of
 from idhand.view.motion import HandMotion
 

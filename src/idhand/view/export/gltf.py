@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idhand import __version__
+from idhand.files import replacing
 from idhand.hand import JOINT_NAMES, HandModel
-from idhand.media import replacing
 from idhand.view.export.presence import Presence, presences
 from idhand.view.export.rig import Rig, display_colour, rigs_of
 from idhand.view.motion import HandMotion

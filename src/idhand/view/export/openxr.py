@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 
 from idhand import __version__
+from idhand.files import replacing
 from idhand.hand import FittableHand, PoseSpace
-from idhand.media import replacing
 from idhand.view.export.rig import check_motions, hand_of, real_rotations, smooth_quaternions
 from idhand.view.mesh import GLTF_FROM_CAM
 from idhand.view.motion import HandMotion

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 
 from idhand import __version__
+from idhand.files import replacing
 from idhand.hand import HandModel
-from idhand.media import replacing
 from idhand.view.export.rig import check_motions, real_rotations
 from idhand.view.motion import HandMotion
 

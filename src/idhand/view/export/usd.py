@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from idhand.files import replacing
 from idhand.hand import JOINT_NAMES, HandModel
-from idhand.media import replacing
 from idhand.view.export.bvh import DEFAULT_FPS
 from idhand.view.export.presence import Presence, presences
 from idhand.view.export.rig import Rig, display_colour, rigs_of

@@ -12,9 +12,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from idhand import __version__
+from idhand.files import replacing
 from idhand.hand import KEYPOINT_PARENTS, FittableHand
 from idhand.identity import Identity
-from idhand.media import replacing
 from idhand.records import HandResult
 from idhand.view.overlay import FINGER_COLOURS, PALM_COLOUR, SIDE_COLOURS
 from idhand.view.report.cards import Card, ReportPhoto, card_of
@@ -100,7 +100,7 @@ class HtmlReport:
         photo_names: Sequence[str] = (),
         files_note: str = "",
     ) -> None:
-        """Write the page; a file of that name is replaced in one step.
+        """Write the page, for its owner alone; a file of that name is replaced in one step.
 
         Args:
             path: The HTML file.
@@ -144,8 +144,8 @@ class HtmlReport:
             files_note=files_note,
             has_truth=bool(truth_mm),
         )
-        with replacing(path) as temporary:
-            temporary.write_text(html, "utf-8")
+        with replacing(path, mode=0o600) as temporary:
+            temporary.write_bytes(html.encode("utf-8", "replace"))
 
     def _numbers(self, person: Identity | None) -> dict[str, Any]:
         """All that the script draws."""
