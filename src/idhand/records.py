@@ -15,7 +15,11 @@ class Detection:
     """One hand seen in one image: what the landmark net says, before any hand model."""
 
     is_right: bool
-    """The person's right hand, in an image that is not mirrored."""
+    """The person's right hand. Decided from `right_probability` and from the other hands of the
+    image, or known beforehand."""
+    right_probability: float
+    """Probability that it is the person's right hand by this hand's own pixels, 0..1; mirror images
+    are allowed for. 1.0 or 0.0 where the side was known beforehand."""
     score: float
     """Probability that a hand is there, 0..1."""
     bbox_px: Float[np.ndarray, " 4"]
