@@ -17,7 +17,7 @@ class DetectorConfig(ReadingConfig):
     """Side of the square that is looked at first over the longer side of a known box; of 1.3 to
     2.3, 1.5 and 1.7 miss the fewest hands (studio, validation)."""
     search_presence: float = 0.8
-    """Least presence of a hand found without a clear palm in the whole image, 0..1."""
+    """Least presence of a hand found without a palm, by rotating the image, 0..1."""
     paddings: tuple[float, ...] = (0.0, 0.25, 0.5, 0.8)
     """Margins tried in turn around the image, as a fraction of its longer side."""
     tiled_aspect: float = 2.0

@@ -12,7 +12,7 @@ from idhand.detection.config import DetectorConfig
 from idhand.detection.palms import PalmDetector, thumbnail_of, tile_corners
 from idhand.detection.readings import Reading, distinct, merged, num_sure
 from idhand.detection.roi import CROP_SIZE_PX, Roi, checked_box, crop, roi_from_landmarks
-from idhand.detection.sides import Side, checked_sides, decide_sides
+from idhand.detection.sides import Side, checked_side, checked_sides, decide_sides
 from idhand.records import Detection
 
 VIEWS = ((-1, False), (1, True), (1, False), (-1, True), (0, False), (0, True))
@@ -52,7 +52,7 @@ class HandDetector:
 
         Palms are looked for in the whole image with growing margins until `max_hands` sure hands
         are there or a margin brings nothing new; then in tiles, where the image is long or more
-        than two hands are wanted; then faint palms are read. Where all this leads to no sure hand,
+        than two hands are wanted, and faint palms are read; these hands must be sure. Where all this leads to no sure hand,
         the image is read in several rotations. Sides are decided together (`decide_sides`).
 
         Args:
@@ -69,7 +69,7 @@ class HandDetector:
                 or `sides` is neither "left" nor "right".
         """
         rgb = _checked(rgb, views)
-        known = checked_sides(sides, None)
+        known = checked_side(sides)
         found = self._whole(rgb, max_hands, views)
         if not num_sure(found, self.config):
             found = _surer(found, self._search(rgb, views))
@@ -108,7 +108,7 @@ class HandDetector:
         readings = self._look(rgb, [self._landmark_roi(d.landmarks_px) for d in previous], views)
         kept = {id(r) for r in distinct(readings, self.config)}
         rows = [i for i, r in enumerate(readings) if id(r) in kept]
-        right = [known[i] if isinstance(known, list) else known for i in rows]
+        right = [known[i] for i in rows]
         found = [readings[i] for i in rows]
         hands: list[Detection | None] = [None] * len(readings)
         seen = [_seen_right(r, mirrored) for r in found]
@@ -121,7 +121,7 @@ class HandDetector:
     def in_boxes(
         self,
         rgb: UInt8[np.ndarray, "height width 3"],
-        boxes_px: Sequence[Sequence[float]] | Float[np.ndarray, "boxes 4"],
+        boxes_px: Sequence[Any] | np.ndarray,
         *,
         mirrored: bool = False,
         views: int = 1,
@@ -131,7 +131,7 @@ class HandDetector:
 
         Args:
             rgb: The image, 0..255.
-            boxes_px: xyxy boxes; may leave the image in part.
+            boxes_px: xyxy boxes, four numbers each; they may leave the image in part.
             mirrored: As in `detect`.
             views: As in `detect`.
             sides: The person's side, if it is known: of all hands, or one per box (None where
@@ -156,7 +156,7 @@ class HandDetector:
         known = checked_sides(sides, len(boxes))
         read = [self._read_box(rgb, box, views) for box in boxes]
         rows = [i for i, r in enumerate(read) if r is not None]
-        right = [known[i] if isinstance(known, list) else known for i in rows]
+        right = [known[i] for i in rows]
         found = [r for r in read if r is not None]
         hands: list[Detection | None] = [None] * len(boxes)
         for i, hand in zip(rows, self._detections(rgb, found, mirrored, right), strict=True):
@@ -228,7 +228,7 @@ class HandDetector:
         if num_sure(hands, c) < max_hands:
             found = [roi for part in self._tiles(rgb, max_hands) for roi in part] + faint
             once = [roi for i, roi in enumerate(found) if not any(map(roi.is_near, found[:i]))]
-            hands = self._with_palms(rgb, hands, once, max_hands, views, c.search_presence)
+            hands = self._with_palms(rgb, hands, once, max_hands, views, c.sure_presence)
         return hands
 
     def _with_palms(

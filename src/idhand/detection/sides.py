@@ -77,17 +77,15 @@ def most_probable_sides(
         known: Sides that are known beforehand; None where unknown.
         same_side: Prior probability that both are of one side.
     """
-
-    def rank(sides: tuple[bool, bool]) -> tuple[float, bool]:
-        own = [
-            1.0 if k is not None else p if side else 1 - p
-            for p, k, side in zip(right, known, sides, strict=True)
-        ]
-        prior = same_side if sides[0] == sides[1] else 1 - same_side
-        return own[0] * own[1] * prior, sides == (right[0] > 0.5, right[1] > 0.5)
-
-    open_ = [(False, True) if k is None else (k,) for k in known]
-    return max(product(*open_), key=rank)  # pyright: ignore[reportReturnType]
+    own = tuple(p > 0.5 for p in right)
+    best, most = (own[0], own[1]), 0.0
+    for first, second in ((own[0], own[1]), *product((False, True), repeat=2)):
+        weight = same_side if first == second else 1 - same_side
+        for p, side, fixed in zip(right, (first, second), known, strict=True):
+            weight *= (p if side else 1 - p) if fixed is None else float(side == fixed)
+        if weight > most:
+            best, most = (first, second), weight
+    return best
 
 
 def _pairs(
@@ -110,31 +108,34 @@ def _pairs(
     ]
 
 
-def checked_sides(
-    sides: Side | Sequence[Side | None] | None, count: int | None
-) -> list[bool | None] | bool | None:
-    """Sides as `is_right`: one for all hands, or a list of one per hand.
+def checked_sides(sides: object, count: int) -> list[bool | None]:
+    """Sides as `is_right`, one per hand; None where unknown.
 
     Args:
-        sides: As the user gave them.
-        count: How many hands there are; None: unknown, so that a list has no meaning.
+        sides: Of all hands, or one per hand.
+        count: How many hands there are.
 
     Raises:
         ValueError: If a side is neither left nor right, or their number is another.
     """
     if sides is None or isinstance(sides, str):
-        return _is_right(sides)
-    if count is None:
-        raise ValueError(
-            f"sides is a list of {len(sides)}, but which hand is which is unknown; give "
-            '"left" or "right" for all hands, or boxes with a side each'
-        )
+        return [checked_side(sides)] * count
+    if not isinstance(sides, Sequence):
+        raise ValueError(f'sides must be "left", "right" or a list of them, got {sides!r}')
     if len(sides) != count:
         raise ValueError(f"sides is a list of {len(sides)}, but there are {count} hands or boxes")
-    return [_is_right(side) for side in sides]
+    return [checked_side(side) for side in sides]
 
 
-def _is_right(side: object) -> bool | None:
+def checked_side(side: object) -> bool | None:
+    """A side as `is_right`; None if unknown.
+
+    Raises:
+        ValueError: If it is neither left nor right.
+    """
     if side not in ("left", "right", None):
-        raise ValueError(f'sides must be "left" or "right", got {side!r}')
+        raise ValueError(
+            f'the side of a hand must be "left" or "right", got {side!r}; a list of sides needs '
+            "boxes or hands that are followed, so that it is clear which is whose"
+        )
     return None if side is None else side == "right"

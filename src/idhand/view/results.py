@@ -180,7 +180,6 @@ def _decode_hand(record: dict[str, Any]) -> HandResult:
     """A hand with an empty mesh."""
     values = {name: _array(value) for name, value in record.items()}
     detection = {name: _array(value) for name, value in record["detection"].items()}
-    detection.setdefault("right_probability", float(detection["is_right"]))  # until version 0.1
     values["detection"] = Detection(**detection)
     for name in ("residual_px", "depth_std_m"):
         values[name] = math.nan if values[name] is None else values[name]
