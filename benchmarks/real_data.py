@@ -139,7 +139,8 @@ class RealData:
         detector, shots, hands, size = self.pipe.detector, [], [], (0, 0)
         for name, rgb in images:
             size = (rgb.shape[1], rgb.shape[0])
-            hands = detector.track(rgb, hands) if follow and hands else []
+            followed = detector.track(rgb, hands) if follow else []
+            hands = [hand for hand in followed if hand is not None]
             if len(hands) < most:
                 seen = detector.detect(rgb, max_hands=most)
                 hands = (hands + [h for h in seen if not any(same_hand(h, g) for g in hands)])[

@@ -154,7 +154,8 @@ class Pipeline:
         K_used, is_guess = self._intrinsics(rgb, K)
         if previous:
             seen = [hand.detection for hand in previous]
-            detections = self.detector.track(rgb, seen, mirrored=mirrored)[:max_hands]
+            tracked = self.detector.track(rgb, seen, mirrored=mirrored)
+            detections = [hand for hand in tracked if hand is not None][:max_hands]
         else:
             detections = self.detector.detect(rgb, max_hands=max_hands, mirrored=mirrored)
         if self.reader is not None:

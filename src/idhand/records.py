@@ -1,5 +1,6 @@
 """What the stages hand on to each other, and to the user. Plain data; NumPy only."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +16,11 @@ class Detection:
     """One hand seen in one image: what the landmark net says, before any hand model."""
 
     is_right: bool
-    """The person's right hand, in an image that is not mirrored."""
+    """The person's right hand. Decided from `right_probability` and from the other hands of the
+    image, or known beforehand."""
+    right_probability: float = math.nan
+    """Probability that it is the person's right hand by this hand's own pixels, 0..1; mirror images
+    are allowed for. 1.0 or 0.0 where the side was known beforehand, and by default."""
     score: float
     """Probability that a hand is there, 0..1."""
     bbox_px: Float[np.ndarray, " 4"]
@@ -31,6 +36,10 @@ class Detection:
     features: Float[np.ndarray, " features"] | None = None
     """What the landmark net's backbone makes of the upright crop, for networks that go on from it;
     not written to files."""
+
+    def __post_init__(self):
+        if math.isnan(self.right_probability):
+            object.__setattr__(self, "right_probability", float(self.is_right))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,13 @@
 Two nets as in MediaPipe Hands (Zhang et al., "MediaPipe Hands: On-device Real-time Hand Tracking",
 2020): a palm detector on the whole image (`palms`), then a landmark net on a rotated square around
 each hand (a region of interest, `roi`). Beyond the original: a second look with a tighter square,
-retries with padding and rotations for photos in which the hand fills the frame, several views per
-hand, and a confidence per landmark (`detector`).
+margins around the image and rotations for photos in which the hand fills the frame, tiles for hands
+that are small in it, several views per hand, a confidence per landmark (`detector`), and sides that
+are decided together (`sides`).
 """
 
-from idhand.detection.detector import DetectorConfig, HandDetector
+from idhand.detection.config import DetectorConfig
+from idhand.detection.detector import HandDetector
+from idhand.detection.sides import Side, SideConfig
 
-__all__ = ["DetectorConfig", "HandDetector"]
+__all__ = ["DetectorConfig", "HandDetector", "Side", "SideConfig"]

@@ -1,81 +1,22 @@
 """The stage: image → detections. Several readings per hand, averaged; retries; tracking."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from idhand.assets.nets import load_net, run_net
-from idhand.detection.palms import PalmConfig, PalmDetector, thumbnail_of
-from idhand.detection.roi import CROP_SIZE_PX, Roi, crop, roi_from_landmarks
+from idhand.detection.config import DetectorConfig
+from idhand.detection.palms import PalmDetector, thumbnail_of, tile_corners
+from idhand.detection.readings import Reading, distinct, merged, num_sure
+from idhand.detection.roi import CROP_SIZE_PX, Roi, checked_box, crop, roi_from_landmarks
+from idhand.detection.sides import Side, checked_side, checked_sides, decide_sides
 from idhand.records import Detection
 
 VIEWS = ((-1, False), (1, True), (1, False), (-1, True), (0, False), (0, True))
 """Views of one hand in the order of use: turn in units of `view_rotation_deg`, mirrored or not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectorConfig:
-    """Thresholds and geometry of `HandDetector`; the defaults are MediaPipe's where it has one."""
-
-    palm: PalmConfig = field(default_factory=PalmConfig)
-    presence_threshold: float = 0.5
-    """Least presence of a hand that is returned, 0..1. Source: hand_landmark_cpu.pbtxt."""
-    sure_presence: float = 0.95
-    """No retries once a hand is this sure, 0..1; below it, sides were seen to be mistaken."""
-    box_scale: float = 1.6
-    """Side of the square that is looked at first over the longer side of a known box; of 1.3 to
-    2.3, 1.5 and 1.7 miss the fewest hands (studio, validation)."""
-    search_presence: float = 0.8
-    """Least presence of a hand found without a palm, by rotating the image, 0..1."""
-    paddings: tuple[float, ...] = (0.0, 0.25, 0.5, 0.8)
-    """Margins tried in turn around the image, as a fraction of its longer side."""
-    num_rotations: int = 8
-    """Rotations of the full image tried when no palm leads to a sure hand; 0 = do not try."""
-    landmark_roi_scale: float = 2.0
-    """ROI side over landmark box. Source: hand_landmark_landmarks_to_roi.pbtxt."""
-    landmark_roi_shift: float = -0.1
-    """ROI shift along the hand (negative: to the fingers) over landmark box. Source: the same."""
-    presence_margin: float = 0.2
-    """A reading this much less sure than the best one of the same hand is not used, 0..1."""
-    outlier_distance: float = 0.1
-    """A reading whose landmarks lie farther from the first one's is not used; mean, over size."""
-    duplicate_distance: float = 0.2
-    """Hands whose landmarks lie this near to each other are one hand; mean, over hand size."""
-    view_rotation_deg: float = 12.0
-    """Turn of the views' ROIs; 24 is worse, 6 brings less (stereo pairs, see `HandDetector`)."""
-    spread_scale: float = 0.025
-    """Spread of the readings that halves the confidence, over hand size: the net's own error."""
-    outside_confidence: float = 0.1
-    """Factor on the confidence of a landmark outside the image or the crop: it is a guess."""
-
-    def __post_init__(self):
-        for name in ("presence_threshold", "sure_presence", "search_presence"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be within 0..1, got {getattr(self, name)}")
-        if not self.paddings or min(self.paddings) < 0:
-            raise ValueError(f"paddings must be one or more numbers >= 0, got {self.paddings}")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Reading:
-    """What the landmark net says of one hand, from one ROI or several, in image px."""
-
-    points_px: Float[np.ndarray, "21 2"]
-    z_px: Float[np.ndarray, " 21"]
-    world: Float[np.ndarray, "21 3"]
-    presence: float
-    right: float
-    roi: Roi
-    spread_px: Float[np.ndarray, " 21"]
-    """Standard deviation between the readings that were averaged; zero for a single one."""
-
-    @property
-    def size_px(self) -> float:
-        """Hand size: diagonal of the landmarks' box over the square root of two."""
-        return float(np.linalg.norm(np.ptp(self.points_px, axis=0))) / np.sqrt(2) + 1e-9
 
 
 class HandDetector:
@@ -105,8 +46,14 @@ class HandDetector:
         max_hands: int = 2,
         mirrored: bool = False,
         views: int = 1,
+        sides: Side | None = None,
     ) -> list[Detection]:
-        """Find the hands of one image, best first.
+        """Find the hands of one image, surest first.
+
+        Palms are looked for in the whole image with growing margins until `max_hands` sure hands
+        are there or a margin brings nothing new; then in tiles, where the image is long or more
+        than two hands are wanted, and faint palms are read; these hands must be sure. Where all this leads to no sure hand,
+        the image is read in several rotations. Sides are decided together (`decide_sides`).
 
         Args:
             rgb: The image, 0..255.
@@ -115,22 +62,19 @@ class HandDetector:
                 in image coordinates.
             views: Number of crops per hand that are averaged, 1..6; two are more precise, four give
                 a better confidence; each costs as much as one more hand.
+            sides: The person's side of all hands in the image, if it is known.
 
         Raises:
-            ValueError: If the image is not uint8 of shape (height, width, 3), or `views` is not
-                1..6.
+            ValueError: If the image is not uint8 of shape (height, width, 3), `views` is not 1..6,
+                or `sides` is neither "left" nor "right".
         """
         rgb = _checked(rgb, views)
-        thumbnail = thumbnail_of(rgb)
-        best: list[_Reading] = []
-        for padding in self.config.paddings:
-            rois = self._palms.rois(thumbnail, rgb.shape[:2], padding)[: 2 * max_hands]
-            best = _surer(best, self._second_look(rgb, self._read(rgb, rois), views))
-            if best and best[0].presence >= self.config.sure_presence:
-                break
-        else:
-            best = _surer(best, self._search(rgb, views))
-        return [self._detection(rgb, r, mirrored) for r in best[:max_hands]]
+        known = checked_side(sides)
+        found = self._whole(rgb, max_hands, views)
+        if not num_sure(found, self.config):
+            found = _surer(found, self._search(rgb, views))
+        found = found[:max_hands]
+        return self._detections(rgb, found, mirrored, [known] * len(found))
 
     def track(
         self,
@@ -139,15 +83,85 @@ class HandDetector:
         *,
         mirrored: bool = False,
         views: int = 1,
-    ) -> list[Detection]:
-        """Find the hands of the previous frame again; those that are gone are dropped.
+        sides: Side | Sequence[Side | None] | None = None,
+    ) -> list[Detection | None]:
+        """Find the hands of the previous frame again, each in its place; no new hands are found.
 
-        No new hands are found; the order stays. Arguments and errors as in `detect`.
+        Args:
+            rgb: The image, 0..255.
+            previous: Hands of the previous frame.
+            mirrored: As in `detect`.
+            views: As in `detect`.
+            sides: The person's side, if it is known: of all hands, or one per hand (None where
+                unknown). `is_right` follows it; `right_probability` is what this frame shows, so
+                that it can be averaged over time.
+
+        Returns:
+            One per hand of `previous`: the hand in this frame; None if it is gone, or where a surer
+            one of the others has moved to the same place.
+
+        Raises:
+            ValueError: As in `detect`, or if `sides` is a list of another length.
         """
         rgb = _checked(rgb, views)
+        known = checked_sides(sides, len(previous))
         readings = self._look(rgb, [self._landmark_roi(d.landmarks_px) for d in previous], views)
-        found = self._sorted(readings)
-        return [self._detection(rgb, r, mirrored) for r in readings if r in found]
+        kept = {id(r) for r in distinct(readings, self.config)}
+        rows = [i for i, r in enumerate(readings) if id(r) in kept]
+        right = [known[i] for i in rows]
+        found = [readings[i] for i in rows]
+        hands: list[Detection | None] = [None] * len(readings)
+        seen = [_seen_right(r, mirrored) for r in found]
+        for i, hand, p in zip(
+            rows, self._detections(rgb, found, mirrored, right), seen, strict=True
+        ):
+            hands[i] = replace(hand, right_probability=p)
+        return hands
+
+    def in_boxes(
+        self,
+        rgb: UInt8[np.ndarray, "height width 3"],
+        boxes_px: Sequence[Any] | np.ndarray,
+        *,
+        mirrored: bool = False,
+        views: int = 1,
+        sides: Side | Sequence[Side | None] | None = None,
+    ) -> list[Detection | None]:
+        """Read the hands in boxes that are known already, each in its place; see `in_box`.
+
+        Args:
+            rgb: The image, 0..255.
+            boxes_px: xyxy boxes, four numbers each; they may leave the image in part.
+            mirrored: As in `detect`.
+            views: As in `detect`.
+            sides: The person's side, if it is known: of all hands, or one per box (None where
+                unknown).
+
+        Returns:
+            One per box: its hand; None if the net does not see one there.
+
+        Raises:
+            ValueError: As in `detect`, if a box is none or lies outside the image, or if `sides`
+                is a list of another length.
+        """
+        rgb = _checked(rgb, views)
+        boxes = [checked_box(box, f"box {i}") for i, box in enumerate(boxes_px)]
+        size = np.array(rgb.shape[1::-1])
+        for i, box in enumerate(boxes):
+            if (box[2:] <= 0).any() or (box[:2] >= size - 1).any():
+                raise ValueError(
+                    f"box {i}, {box.tolist()}, lies outside the image of {size[0]} × {size[1]} px; "
+                    "give left, top, right and bottom in px of this image"
+                )
+        known = checked_sides(sides, len(boxes))
+        read = [self._read_box(rgb, box, views) for box in boxes]
+        rows = [i for i, r in enumerate(read) if r is not None]
+        right = [known[i] for i in rows]
+        found = [r for r in read if r is not None]
+        hands: list[Detection | None] = [None] * len(boxes)
+        for i, hand in zip(rows, self._detections(rgb, found, mirrored, right), strict=True):
+            hands[i] = hand
+        return hands
 
     def in_box(
         self,
@@ -176,11 +190,13 @@ class HandDetector:
             ValueError: As in `detect`, or if the box is none.
         """
         rgb = _checked(rgb, views)
-        if not np.isfinite(bbox_px).all() or (bbox_px[2:] <= bbox_px[:2]).any():
-            raise ValueError(
-                f"the box {bbox_px.tolist()} is none; give left, top, right and bottom in px"
-            )
-        low, high = bbox_px[:2], bbox_px[2:]
+        found = self._read_box(rgb, checked_box(bbox_px, "the box"), views)
+        return None if found is None else self._detections(rgb, [found], False, [is_right])[0]
+
+    def _read_box(
+        self, rgb: UInt8[np.ndarray, "height width 3"], box_px: Float[np.ndarray, " 4"], views: int
+    ) -> Reading | None:
+        low, high = box_px[:2], box_px[2:]
         side = max(self.config.box_scale * float((high - low).max()), 1.0)
         square = Roi(center_px=(low + high) / 2, size_px=side, angle_rad=0.0)
         upright = self._read(rgb, [square])
@@ -192,18 +208,66 @@ class HandDetector:
             turned = [replace(square, angle_rad=step * turn) for turn in turns]
             best = max(upright + self._read(rgb, turned), key=lambda r: r.presence)
             found = self._second_look(rgb, [best], views)
-        if not found:
-            return None
-        hand = self._detection(rgb, found[0], mirrored=False)
-        return hand if is_right is None else replace(hand, is_right=is_right)
+        return found[0] if found else None
+
+    def _whole(
+        self, rgb: UInt8[np.ndarray, "height width 3"], max_hands: int, views: int
+    ) -> list[Reading]:
+        """Hands whose palms are seen, surest first."""
+        c, thumbnail = self.config, thumbnail_of(rgb)
+        hands: list[Reading] = []
+        faint: list[Roi] = []
+        for padding in c.paddings:
+            palms = self._palms.find(thumbnail, rgb.shape[:2], padding)
+            faint += palms.faint
+            before = len(hands), num_sure(hands, c)
+            hands = self._with_palms(rgb, hands, palms.clear, max_hands, views)
+            now = len(hands), num_sure(hands, c)
+            if now[1] >= max_hands or (now[1] and now == before):
+                break
+        if num_sure(hands, c) < max_hands:
+            found = [roi for part in self._tiles(rgb, max_hands) for roi in part] + faint
+            once = [roi for i, roi in enumerate(found) if not any(map(roi.is_near, found[:i]))]
+            hands = self._with_palms(rgb, hands, once, max_hands, views, c.sure_presence)
+        return hands
+
+    def _with_palms(
+        self,
+        rgb: UInt8[np.ndarray, "height width 3"],
+        hands: list[Reading],
+        rois: Sequence[Roi],
+        max_hands: int,
+        views: int,
+        least_presence: float = 0.0,
+    ) -> list[Reading]:
+        """The hands with those that these ROIs lead to; ROIs of sure hands are not read again."""
+        sure = [h.roi for h in hands if h.presence >= self.config.sure_presence]
+        new = [roi for roi in rois if not any(map(roi.is_near, sure))][: 2 * max_hands]
+        found = self._second_look(rgb, self._read(rgb, new), views)
+        found = [r for r in found if r.presence >= least_presence]
+        return distinct([*hands, *found], self.config)
+
+    def _tiles(
+        self, rgb: UInt8[np.ndarray, "height width 3"], max_hands: int
+    ) -> Iterator[list[Roi]]:
+        """ROIs of the palms in squares that overlap by half, for hands that are small in the image.
+
+        Their side is half the image's longer one or, in long images, the shorter one.
+        """
+        h, w = rgb.shape[:2]
+        if max_hands <= 2 and max(h, w) < self.config.tiled_aspect * min(h, w):
+            return
+        side = min(h, w, (max(h, w) + 1) // 2)
+        for x, y in tile_corners(rgb.shape[:2], side):
+            part = rgb[y : y + side, x : x + side]
+            rois = self._palms.rois(thumbnail_of(part), part.shape[:2], 0.0)
+            yield [replace(roi, center_px=roi.center_px + np.array([x, y])) for roi in rois]
 
     def _landmark_roi(self, points_px: Float[np.ndarray, "21 2"]) -> Roi:
         c = self.config
         return roi_from_landmarks(points_px, scale=c.landmark_roi_scale, shift=c.landmark_roi_shift)
 
-    def _read(
-        self, rgb: UInt8[np.ndarray, "height width 3"], rois: Sequence[Roi]
-    ) -> list[_Reading]:
+    def _read(self, rgb: UInt8[np.ndarray, "height width 3"], rois: Sequence[Roi]) -> list[Reading]:
         """Run the landmark net on several ROIs at once."""
         if not rois:
             return []
@@ -214,7 +278,7 @@ class HandDetector:
             world = outputs["world"][i].reshape(21, 3)
             right = float(outputs["handedness"][i, 0])
             readings.append(
-                _Reading(
+                Reading(
                     points_px=roi.to_image(local[:, :2]),
                     z_px=(local[:, 2] - local[0, 2]) * roi.size_px,
                     world=np.concatenate((world[:, :2] @ roi.axes_image_roi.T, world[:, 2:]), 1),
@@ -228,7 +292,7 @@ class HandDetector:
 
     def _look(
         self, rgb: UInt8[np.ndarray, "height width 3"], rois: Sequence[Roi], views: int
-    ) -> list[_Reading]:
+    ) -> list[Reading]:
         """One reading per ROI, each averaged over the views of it."""
         if views == 1:
             return self._read(rgb, rois)
@@ -239,49 +303,20 @@ class HandDetector:
             for turn, mirrored in VIEWS[:views]
         ]
         readings = self._read(rgb, turned)
-        return [self._merged(readings[i : i + views]) for i in range(0, len(readings), views)]
+        return [
+            merged(readings[i : i + views], self.config) for i in range(0, len(readings), views)
+        ]
 
     def _second_look(
-        self, rgb: UInt8[np.ndarray, "height width 3"], first: list[_Reading], views: int
-    ) -> list[_Reading]:
+        self, rgb: UInt8[np.ndarray, "height width 3"], first: list[Reading], views: int
+    ) -> list[Reading]:
         """Look again at ROIs that follow from the first landmarks; drop what is no hand."""
         looks = self._look(rgb, [self._landmark_roi(r.points_px) for r in first], views)
         if views == 1:
-            looks = [self._merged([b, a]) for a, b in zip(first, looks, strict=True)]
-        return self._sorted(looks)
+            looks = [merged([b, a], self.config) for a, b in zip(first, looks, strict=True)]
+        return distinct(looks, self.config)
 
-    def _merged(self, readings: Sequence[_Reading]) -> _Reading:
-        """Mean of the readings of one hand that agree with the first one that is sure enough."""
-        c = self.config
-        floor = max(r.presence for r in readings) - c.presence_margin
-        sure = [r for r in readings if r.presence >= floor]
-        lead = sure[0]
-        near = c.outlier_distance * lead.size_px
-        used = [r for r in sure if _distance(r, lead) <= near]
-        points = np.stack([r.points_px for r in used])
-        deviations = ((points - points.mean(0)) ** 2).sum((0, 2))
-        return _Reading(
-            points_px=points.mean(0),
-            z_px=np.mean([r.z_px for r in used], 0),
-            world=np.mean([r.world for r in used], 0),
-            presence=max(r.presence for r in used),
-            right=float(np.mean([r.right for r in used])),
-            roi=lead.roi,
-            spread_px=np.sqrt(deviations / max(len(used) - 1, 1)),
-        )
-
-    def _sorted(self, readings: Sequence[_Reading]) -> list[_Reading]:
-        """Those that are hands, best first, each hand once."""
-        kept: list[_Reading] = []
-        for r in sorted(readings, key=lambda r: -r.presence):
-            near = self.config.duplicate_distance * r.size_px
-            if r.presence < self.config.presence_threshold:
-                continue
-            if all(_chamfer(r, other) > near for other in kept):
-                kept.append(r)
-        return kept
-
-    def _search(self, rgb: UInt8[np.ndarray, "height width 3"], views: int) -> list[_Reading]:
+    def _search(self, rgb: UInt8[np.ndarray, "height width 3"], views: int) -> list[Reading]:
         """Take the whole image for the ROI, in several rotations."""
         h, w = rgb.shape[:2]
         count = self.config.num_rotations
@@ -294,8 +329,29 @@ class HandDetector:
         found = self._second_look(rgb, [best], views)
         return [r for r in found if r.presence >= self.config.search_presence]
 
+    def _detections(
+        self,
+        rgb: UInt8[np.ndarray, "height width 3"],
+        readings: Sequence[Reading],
+        mirrored: bool,
+        known: Sequence[bool | None],
+    ) -> list[Detection]:
+        """Records of the image's hands, their sides decided together."""
+        seen = [_seen_right(r, mirrored) for r in readings]
+        centers = np.array([r.center_px for r in readings]).reshape(-1, 2)
+        sizes = np.array([r.size_px for r in readings])
+        sides = decide_sides(seen, centers, sizes, known=known, config=self.config.sides)
+        rows = zip(readings, sides, seen, known, strict=True)
+        return [
+            self._detection(rgb, r, side, p if k is None else float(k)) for r, side, p, k in rows
+        ]
+
     def _detection(
-        self, rgb: UInt8[np.ndarray, "height width 3"], r: _Reading, mirrored: bool
+        self,
+        rgb: UInt8[np.ndarray, "height width 3"],
+        r: Reading,
+        is_right: bool,
+        right_probability: float,
     ) -> Detection:
         spread = r.spread_px / r.size_px / self.config.spread_scale
         confidence = r.presence / (1 + spread**2)
@@ -304,7 +360,8 @@ class HandDetector:
         inside = ((r.points_px >= -0.5) & (r.points_px <= size - 0.5)).all(1)
         inside &= ((local >= 0) & (local <= 1)).all(1)
         return Detection(
-            is_right=(r.right > 0.5) != mirrored,
+            is_right=is_right,
+            right_probability=right_probability,
             score=r.presence,
             bbox_px=np.concatenate((r.points_px.min(0), r.points_px.max(0))),
             landmarks_px=r.points_px,
@@ -314,20 +371,14 @@ class HandDetector:
         )
 
 
-def _surer(a: list[_Reading], b: list[_Reading]) -> list[_Reading]:
+def _surer(a: list[Reading], b: list[Reading]) -> list[Reading]:
     """Of two attempts at an image the one with more presence in all; the first if equal."""
     return b if sum(r.presence for r in b) > sum(r.presence for r in a) else a
 
 
-def _distance(a: _Reading, b: _Reading) -> float:
-    """Mean distance of corresponding landmarks, px."""
-    return float(np.linalg.norm(a.points_px - b.points_px, axis=1).mean())
-
-
-def _chamfer(a: _Reading, b: _Reading) -> float:
-    """Mean distance to the nearest landmark of the other, px: also where the side was mistaken."""
-    d = np.linalg.norm(a.points_px[:, None] - b.points_px, axis=2)
-    return float((d.min(0).mean() + d.min(1).mean()) / 2)
+def _seen_right(r: Reading, mirrored: bool) -> float:
+    """Probability of the person's right hand."""
+    return 1 - r.right if mirrored else r.right
 
 
 def _checked(rgb: Any, views: int) -> UInt8[np.ndarray, "height width 3"]:

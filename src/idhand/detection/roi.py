@@ -4,6 +4,7 @@ Pixels: the centre of the top-left pixel is (0, 0).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,6 +41,28 @@ class Roi:
     def from_image(self, points_px: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
         """Inverse of `to_image`."""
         return (points_px - self.center_px) @ self.axes_image_roi / self.size_px + 0.5
+
+    def is_near(self, other: "Roi") -> bool:
+        """Whether both show the same hand: a quarter of a side apart, turned by 30°, 1.5 × size."""
+        larger, smaller = max(self.size_px, other.size_px), min(self.size_px, other.size_px)
+        turn = (self.angle_rad - other.angle_rad + np.pi) % (2 * np.pi) - np.pi
+        apart = float(np.linalg.norm(self.center_px - other.center_px))
+        return apart < smaller / 4 and larger < 1.5 * smaller and abs(turn) < np.pi / 6
+
+
+def checked_box(box: Any, name: str) -> Float[np.ndarray, " 4"]:
+    """The box as an array, or the user's mistake in words."""
+    try:
+        bbox_px = np.asarray(box, np.float64)
+    except (TypeError, ValueError):
+        bbox_px = np.zeros(0)
+    if bbox_px.shape != (4,):
+        raise ValueError(f"{name} must be four numbers, got {box!r}: give left, top, right, bottom")
+    if not np.isfinite(bbox_px).all() or (bbox_px[2:] <= bbox_px[:2]).any():
+        raise ValueError(
+            f"{name} {bbox_px.tolist()} is none; give left, top, right and bottom in px"
+        )
+    return bbox_px
 
 
 def upright_angle(toward_fingers: Float[np.ndarray, " 2"]) -> float:

@@ -81,6 +81,7 @@ class Looks:
         points = self.landmarks_px[index]
         return Detection(
             is_right=bool(self.is_right[index]),
+            right_probability=float(self.is_right[index]),
             score=float(self.score[index]),
             bbox_px=np.concatenate((points.min(0), points.max(0))),
             landmarks_px=points,
