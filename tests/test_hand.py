@@ -1,5 +1,6 @@
 import json
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from idhand.assets import open_hand
 from idhand.geometry import rotation_from_vector
 from idhand.hand import KEYPOINT_NAMES, Hand, HandModel
 
-from .conftest import shared_file, toy_hand
+from .conftest import toy_hand
 
-GOLDEN = "golden/mano_layer_golden.json"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -74,9 +75,7 @@ def test_betas_of_another_model_are_refused() -> None:
 
 
 def wave(name: str, shape: tuple[int, ...], scale: float) -> Tensor:
-    """The formula of the golden files (../shared/golden/README.md)."""
-    import zlib
-
+    """The formula that the golden numbers were made with, rounded to float32."""
     i = np.arange(math.prod(shape), dtype=np.float64)
     phase = (zlib.crc32(name.encode()) % 1000) / 100
     values = scale * np.sin(phase + 0.7 * i + 0.0131 * i**2)
@@ -99,33 +98,43 @@ def mano_shaped_model() -> HandModel:
     )
 
 
-def test_agrees_with_an_independent_mano_layer() -> None:
-    golden = json.loads(shared_file(GOLDEN).read_text())
-    case = golden["num_pca_comps=None,flat_hand_mean=True"]
-    model = mano_shaped_model()
-    hand = model.with_shape(wave("betas", (2, 10), 1.5))
-    vectors = torch.cat((wave("global_orient", (2, 3), 1.2), wave("hand_pose", (2, 45), 0.8)), 1)
+def mano_pose(num_components: int | None, *, flat: bool) -> Tensor:
+    """The 45 numbers of a pose in MANO's form: principal components or all, with a mean or not."""
+    mean = wave("hands_mean", (45,), 0.2) * (0.0 if flat else 1.0)
+    pose = wave("hand_pose", (2, num_components or 45), 0.8)
+    if num_components is not None:
+        pose = pose @ wave("hands_components", (45, 45), 0.3)[:num_components]
+    return pose + mean
+
+
+@pytest.mark.parametrize("num_components", [None, 12])
+@pytest.mark.parametrize("flat", [True, False])
+def test_agrees_with_an_independent_mano_layer(num_components: int | None, flat: bool) -> None:
+    """Vertices and joints of a synthetic model, computed by smplx 0.1.28 (golden/README.md)."""
+    golden = json.loads((GOLDEN / "mano_layer.json").read_text())
+    case = golden[f"num_pca_comps={num_components},flat_hand_mean={flat}"]
+    hand = mano_shaped_model().with_shape(wave("betas", (2, 10), 1.5))
+    vectors = torch.cat(
+        (wave("global_orient", (2, 3), 1.2), mano_pose(num_components, flat=flat)), 1
+    )
     rotations = rotation_from_vector(vectors.unflatten(-1, (16, 3)))
     posed = hand.posed(rotations, hand.rest_joints[:, 0] + wave("transl", (2, 3), 0.4))
     for name, values in (("vertices", posed.verts), ("joints", posed.joints)):
         expected = case[name]
-        flat = values.flatten()
+        flat_values = values.flatten().numpy()
         assert list(values.shape) == expected["shape"]
-        assert float(flat.mean()) == pytest.approx(expected["mean"], abs=1e-7)
-        assert float(flat.std()) == pytest.approx(expected["std"], abs=1e-7)
-        assert_close(
-            flat[: len(expected["first"])],
-            torch.tensor(expected["first"]).double(),
-            atol=1e-7,
-            rtol=0,
-        )
+        assert flat_values.mean() == pytest.approx(expected["mean"], abs=1e-7)
+        assert flat_values.std(ddof=1) == pytest.approx(expected["std"], abs=1e-7)
+        assert len(expected["first"]) == len(expected["last"]) == 9
+        np.testing.assert_allclose(flat_values[:9], expected["first"], atol=1e-7, rtol=0)
+        np.testing.assert_allclose(flat_values[-9:], expected["last"], atol=1e-7, rtol=0)
 
 
 # ---------------------------------------------------------------- the open hand
 
 
 def test_sampled_hands_have_ansurs_measures() -> None:
-    ansur = json.loads(shared_file("data/ansur_hand.json").read_text())
+    ansur = json.loads((GOLDEN / "ansur_hand.json").read_text())
     measures = open_hand().measures
     for population in ("male", "female"):
         prior = open_hand().of_population(population).prior
