@@ -122,7 +122,9 @@ def mutations(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     match node:
         case cst.Integer() | cst.Float():
             value = node.evaluated_value
-            step = abs(value) if abs(value) >= 100 or (isinstance(value, float) and value > 1) else 1
+            step = (
+                abs(value) if abs(value) >= 100 or (isinstance(value, float) and value > 1) else 1
+            )
             yield node.with_changes(value=repr(value + step))
         case cst.SimpleString():
             if " " not in node.value:

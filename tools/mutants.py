@@ -94,13 +94,13 @@ class Watcher:
         """Sort by the time measured without a mutant."""
         items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0))
 
-    def pytest_runtest_logreport(self, report) -> None:  # noqa: ANN001
+    def pytest_runtest_logreport(self, report) -> None:
         """Add the time, or end."""
         self.measured[report.nodeid] = self.measured.get(report.nodeid, 0.0) + report.duration
         if report.failed:
             self._end(report.nodeid)
 
-    def pytest_collectreport(self, report) -> None:  # noqa: ANN001
+    def pytest_collectreport(self, report) -> None:
         """End if a test file cannot be imported."""
         if report.failed:
             self._end(f"import of {report.nodeid}")
