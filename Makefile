@@ -1,4 +1,6 @@
-# demo: the main job on the bundled pictures. test: the tests. weights: the shipped networks, anew
+# demo: the main job on the bundled pictures. test: the tests. lint: format, lint, types, layers.
+# check: lint and test. mutants: do the tests of the core notice small faults (an hour or more on
+# two cores, goes on where it was; MUTANTS="geometry hand" for some). weights: the shipped networks, anew
 # (about 45 minutes on two cores, goes on where it was). backbone: the hand net under them, which
 # wants a GPU. All set up what they need first.
 PYTHON ?= python3
@@ -6,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check test-slow bench weights backbone clean
+.PHONY: demo test lint check test-slow mutants bench weights backbone clean
 
 demo: $(STAMP)
 	$(BIN)/idhand demo --out out/demo
@@ -14,15 +16,20 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
 
-check: $(STAMP)
+lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q
+
+check: lint test
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+mutants: $(STAMP)
+	$(BIN)/python -c 'import mutmut' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,mutants]'
+	OMP_NUM_THREADS=1 $(BIN)/python tools/mutants.py $(MUTANTS)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/speed.py

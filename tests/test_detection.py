@@ -315,7 +315,9 @@ def asl_frames(step: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 @needs_real
 def test_asl_video_some_frames_alone(detector: HandDetector):
-    for rgb, points_px, world in asl_frames(15):
+    frames = list(asl_frames(15))
+    assert len(frames) == 22
+    for rgb, points_px, world in frames:
         (hand,) = detector.detect(rgb, max_hands=1)
         assert np.abs(hand.landmarks_px - points_px).max() < 26
         assert np.abs(hand.landmarks_world - world).max() < 0.015
@@ -363,7 +365,9 @@ def test_sign_digits_all(detector: HandDetector):
 @needs_real
 def test_tight_crops_are_found(detector: HandDetector):
     """The hand fills the frame: the palm detector needs padding."""
-    for path in sign_digits()[5::100]:
+    paths = sign_digits()[5::100]
+    assert len(paths) == 10
+    for path in paths:
         rgb = read_rgb(path)
         low, high = np.split(detector.detect(rgb, max_hands=1)[0].bbox_px, 2)
         x0, y0 = np.maximum(low - 2, 0).astype(int)

@@ -46,14 +46,30 @@ def test_left_jacobian_predicts_the_rotation_of_a_changed_vector(seed: int, scal
     assert_close(rotation_from_vector(v + d), predicted, atol=1e-11, rtol=0)
 
 
-def test_gradient_of_rotation_is_finite_at_zero() -> None:
+def test_gradients_are_finite_at_zero() -> None:
     v = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(rotation_from_vector, (v,))
+    assert torch.autograd.gradcheck(left_jacobian, (v,))
+
+
+@pytest.mark.parametrize("angle", [1e-9, 1e-5, 0.99e-4, 0.99e-3])
+def test_small_angles_follow_the_power_series(angle: float) -> None:
+    """R = Σ Sⁿ/n! and its left Jacobian = Σ Sⁿ/(n+1)!; beside the diagonal to the last digits."""
+    S = skew(angle * torch.tensor([0.48, -0.6, 0.64], dtype=torch.float64))
+    powers = [torch.linalg.matrix_power(S, n) for n in range(1, 8)]
+    v = torch.stack((S[2, 1], S[0, 2], S[1, 0]))
+    R, J = (sum(P / math.factorial(n + k) for n, P in enumerate(powers, 1)) for k in (0, 1))
+    beside = ~torch.eye(3, dtype=torch.bool)
+    assert_close(left_jacobian(v)[beside], J[beside], atol=1e-18, rtol=1e-15)
+    if angle < 1e-4:  # beyond it the closed form, which loses digits
+        assert_close(rotation_from_vector(v)[beside], R[beside], atol=1e-18, rtol=1e-15)
 
 
 def test_rotation_angle() -> None:
     v = torch.tensor([[0.0, 0, 0], [0.3, 0, 0], [0, math.pi, 0]], dtype=torch.float64)
     assert_close(rotation_angle(rotation_from_vector(v)), v.norm(dim=-1), atol=1e-7, rtol=0)
+    rounded = 1.000001 * torch.tensor([[1.0, 1, 1], [1, -1, -1]], dtype=torch.float64).diag_embed()
+    assert_close(rotation_angle(rounded), torch.tensor([0.0, math.pi], dtype=torch.float64))
 
 
 @given(seed=SEEDS)
@@ -74,18 +90,47 @@ def test_procrustes_never_mirrors() -> None:
     assert (aligned(points, mirrored) - mirrored).norm() > 0.5
 
 
+def test_procrustes_is_a_least_squares_fit() -> None:
+    """No small change of the motion brings noisy points nearer, with weights or without scale."""
+    source, target = draw(1, 2, 8, 3)
+    for weights, with_scale in ((None, True), (draw(2, 8) ** 2, True), (draw(2, 8) ** 2, False)):
+        scale, R, t = procrustes(source, target, weights, with_scale=with_scale)
+        w = torch.ones(8).double() if weights is None else weights
+
+        def cost(a: Tensor, turn: Tensor, b: Tensor, w: Tensor = w) -> float:
+            moved = a * source @ turn.T + b
+            return float((w * (moved - target).square().sum(-1)).sum())
+
+        best = cost(scale, R, t)
+        assert with_scale or float(scale) == 1.0
+        for k in range(3):
+            for d in (-1e-3, 1e-3):
+                step = d * torch.eye(3).double()[k]
+                assert cost(scale, rotation_from_vector(step) @ R, t) > best
+                assert cost(scale, R, t + step) > best
+                if with_scale:
+                    assert cost(scale * (1 + d), R, t) > best
+
+
 def test_project_by_hand() -> None:
     K = torch.tensor([[100.0, 0, 50], [0, 200, 40], [0, 0, 1]])
     pixels = project(torch.tensor([[0.1, -0.2, 2.0]]), K)
     assert_close(pixels, torch.tensor([[55.0, 20.0]]))
     assert_close(back_project(pixels, K), torch.tensor([[0.05, -0.1]]))
+    behind = project(torch.tensor([[0.1, -0.2, -2.0]]), K)  # as if a millimetre before the camera
+    assert_close(
+        behind, torch.tensor([[10.0 / 1e-3 + 50 * -2 / 1e-3, -40 / 1e-3 + 40 * -2 / 1e-3]])
+    )
 
 
 def test_guessed_intrinsics_see_the_stated_angle() -> None:
     K = intrinsics_from_fov(640, 480, 60.0)
     half = math.degrees(math.atan(320 / float(K[0, 0])))
     assert_close(half, 30.0)
-    assert (float(K[0, 2]), float(K[1, 2])) == (319.5, 239.5)
+    focal = float(K[0, 0])
+    expected = [[focal, 0.0, 319.5], [0.0, focal, 239.5], [0.0, 0.0, 1.0]]
+    assert torch.equal(K, torch.tensor(expected, dtype=torch.float64))
+    assert torch.equal(intrinsics_from_fov(480, 640, 60.0)[0, 0], K[0, 0]), "the longer side counts"
 
 
 @pytest.mark.parametrize("fov", [0.0, -5.0, 180.0, float("nan")])

@@ -1,5 +1,6 @@
 import json
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,20 @@ from torch.testing import assert_close
 from idhand import skinning
 from idhand.assets import open_hand
 from idhand.geometry import rotation_from_vector
-from idhand.hand import KEYPOINT_NAMES, Hand, HandModel
+from idhand.hand import (
+    JOINT_NAMES,
+    KEYPOINT_JOINT,
+    KEYPOINT_NAMES,
+    KEYPOINT_ORDER,
+    KEYPOINT_PARENTS,
+    Hand,
+    HandModel,
+)
 
-from .conftest import shared_file, toy_hand
+from .conftest import toy_hand
 
-GOLDEN = "golden/mano_layer_golden.json"
+GOLDEN = Path(__file__).parent / "golden"
+FINGERS = ("index", "middle", "ring", "little")
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -49,6 +59,44 @@ def test_turning_the_wrist_turns_everything_about_it(seed: int) -> None:
     assert_close(after.keypoints, before.keypoints @ turn.T)
 
 
+def test_names_and_tables_of_joints_and_keypoints_agree() -> None:
+    """Written out as docs/conventions.md has them: base to tip, thumb to little finger."""
+    thumb = ("thumb_cmc", "thumb_mcp", "thumb_ip")
+    fingers = [tuple(f"{f}_{p}" for p in ("mcp", "pip", "dip")) for f in FINGERS]
+    assert JOINT_NAMES == ("wrist", *thumb, *(name for finger in fingers for name in finger))
+    chains = [(*chain, f"{chain[0].split('_')[0]}_tip") for chain in (thumb, *fingers)]
+    assert KEYPOINT_NAMES == ("wrist", *(name for chain in chains for name in chain))
+    above = {b: a for chain in chains for a, b in zip(("wrist", *chain), chain, strict=False)}
+    assert KEYPOINT_PARENTS == (-1, *(KEYPOINT_NAMES.index(above[n]) for n in KEYPOINT_NAMES[1:]))
+    carriers = [above[name] if name.endswith("tip") else name for name in KEYPOINT_NAMES]
+    assert KEYPOINT_JOINT == tuple(JOINT_NAMES.index(name) for name in carriers)
+    tips = [chain[-1] for chain in chains]
+    assert tuple([*JOINT_NAMES, *tips][k] for k in KEYPOINT_ORDER) == KEYPOINT_NAMES
+
+
+def test_shapes_poses_and_places_broadcast() -> None:
+    """Three shapes in five poses at four places: each as if alone."""
+    model = toy_hand()
+    betas, pose, wrist = draw(0, 3, 1, 1, 4), draw(1, 5, 1, 16, 3), draw(2, 4, 3)
+    rotations = rotation_from_vector(pose)
+    posed = model.with_shape(betas).posed(rotations, wrist)
+    assert posed.verts.shape == (3, 5, 4, 40, 3)
+    assert posed.keypoints.shape == (3, 5, 4, 21, 3)
+    for i, j, k in ((0, 0, 0), (2, 4, 3), (1, 2, 0)):
+        alone = model.with_shape(betas[i, 0, 0]).posed(rotations[j, 0], wrist[k])
+        assert_close(posed.verts[i, j, k], alone.verts)
+        assert_close(posed.keypoints[i, j, k], alone.keypoints)
+
+
+def test_joints_at_rest_are_the_regressed_vertices() -> None:
+    model = toy_hand()
+    hand = model.with_shape(draw(0, 2, 4))
+    assert_close(
+        hand.rest_verts, model.template + (model.shape_basis @ hand.betas.mT).movedim(-1, 0)
+    )
+    assert_close(hand.rest_joints, model.joint_regressor @ hand.rest_verts)
+
+
 def test_bones_keep_their_length_in_any_pose() -> None:
     hand = open_hand().with_shape(draw(0, 16))
     posed = hand.posed(rotation_from_vector(draw(3, 16, 3)), draw(4, 3))
@@ -74,9 +122,7 @@ def test_betas_of_another_model_are_refused() -> None:
 
 
 def wave(name: str, shape: tuple[int, ...], scale: float) -> Tensor:
-    """The formula of the golden files (../shared/golden/README.md)."""
-    import zlib
-
+    """The formula that the golden numbers were made with, rounded to float32."""
     i = np.arange(math.prod(shape), dtype=np.float64)
     phase = (zlib.crc32(name.encode()) % 1000) / 100
     values = scale * np.sin(phase + 0.7 * i + 0.0131 * i**2)
@@ -99,33 +145,43 @@ def mano_shaped_model() -> HandModel:
     )
 
 
-def test_agrees_with_an_independent_mano_layer() -> None:
-    golden = json.loads(shared_file(GOLDEN).read_text())
-    case = golden["num_pca_comps=None,flat_hand_mean=True"]
-    model = mano_shaped_model()
-    hand = model.with_shape(wave("betas", (2, 10), 1.5))
-    vectors = torch.cat((wave("global_orient", (2, 3), 1.2), wave("hand_pose", (2, 45), 0.8)), 1)
+def mano_pose(num_components: int | None, *, flat: bool) -> Tensor:
+    """The 45 numbers of a pose in MANO's form: principal components or all, with a mean or not."""
+    mean = wave("hands_mean", (45,), 0.2) * (0.0 if flat else 1.0)
+    pose = wave("hand_pose", (2, num_components or 45), 0.8)
+    if num_components is not None:
+        pose = pose @ wave("hands_components", (45, 45), 0.3)[:num_components]
+    return pose + mean
+
+
+@pytest.mark.parametrize("num_components", [None, 12])
+@pytest.mark.parametrize("flat", [True, False])
+def test_agrees_with_an_independent_mano_layer(num_components: int | None, flat: bool) -> None:
+    """Vertices and joints of a synthetic model, computed by smplx 0.1.28 (golden/README.md)."""
+    golden = json.loads((GOLDEN / "mano_layer.json").read_text())
+    case = golden[f"num_pca_comps={num_components},flat_hand_mean={flat}"]
+    hand = mano_shaped_model().with_shape(wave("betas", (2, 10), 1.5))
+    vectors = torch.cat(
+        (wave("global_orient", (2, 3), 1.2), mano_pose(num_components, flat=flat)), 1
+    )
     rotations = rotation_from_vector(vectors.unflatten(-1, (16, 3)))
     posed = hand.posed(rotations, hand.rest_joints[:, 0] + wave("transl", (2, 3), 0.4))
     for name, values in (("vertices", posed.verts), ("joints", posed.joints)):
         expected = case[name]
-        flat = values.flatten()
+        flat_values = values.flatten().numpy()
         assert list(values.shape) == expected["shape"]
-        assert float(flat.mean()) == pytest.approx(expected["mean"], abs=1e-7)
-        assert float(flat.std()) == pytest.approx(expected["std"], abs=1e-7)
-        assert_close(
-            flat[: len(expected["first"])],
-            torch.tensor(expected["first"]).double(),
-            atol=1e-7,
-            rtol=0,
-        )
+        assert flat_values.mean() == pytest.approx(expected["mean"], abs=1e-7)
+        assert flat_values.std(ddof=1) == pytest.approx(expected["std"], abs=1e-7)
+        assert len(expected["first"]) == len(expected["last"]) == 9
+        np.testing.assert_allclose(flat_values[:9], expected["first"], atol=1e-7, rtol=0)
+        np.testing.assert_allclose(flat_values[-9:], expected["last"], atol=1e-7, rtol=0)
 
 
 # ---------------------------------------------------------------- the open hand
 
 
 def test_sampled_hands_have_ansurs_measures() -> None:
-    ansur = json.loads(shared_file("data/ansur_hand.json").read_text())
+    ansur = json.loads((GOLDEN / "ansur_hand.json").read_text())
     measures = open_hand().measures
     for population in ("male", "female"):
         prior = open_hand().of_population(population).prior
@@ -175,6 +231,46 @@ def test_left_hand_is_the_mirror_image_in_any_pose() -> None:
     betas, wrist = draw(1, 16), draw(2, 3)
     mirrored = right.mirrored().with_shape(betas).posed(conjugate, wrist * flip)
     assert_close(mirrored.verts, right.with_shape(betas).posed(rotations, wrist).verts * flip)
+    bent = toy_hand()  # has pose correctives, too
+    plain = bent.with_shape(betas[:4]).posed(rotations, wrist)
+    other = bent.mirrored().with_shape(betas[:4]).posed(conjugate, wrist * flip)
+    assert_close(other.verts, plain.verts * flip)
+    assert_close(other.keypoints, plain.keypoints * flip)
+
+
+def test_what_a_mirrored_model_keeps() -> None:
+    right = open_hand()
+    left = right.mirrored()
+    assert (left.name, left.is_right, left.mirrored().is_right) == (right.name, False, True)
+    assert (left.pose_space, left.landmarks, left.measures) == (None, None, None)
+    assert torch.equal(left.mirrored().template, right.template)
+    assert torch.equal(left.faces, right.faces[:, [2, 1, 0]])
+
+
+def test_angles_turn_joints_about_their_axes_and_come_back() -> None:
+    space = open_hand().pose_space
+    assert space is not None
+    assert space.num_dofs == len(space.names) == len(space.axis)
+    assert_close(space.precision @ space.covariance, torch.eye(space.num_dofs).double())
+    one = torch.eye(space.num_dofs).double()
+    for k, vectors in enumerate(space.vectors(one)):
+        joint = int(space.joint[k]) - 1
+        assert_close(vectors[joint], space.axis[k])
+        assert float(vectors.abs().sum()) == pytest.approx(float(space.axis[k].abs().sum()))
+    angles = 0.5 * draw(0, 2, 3, space.num_dofs)
+    rotations = space.rotations(angles)
+    assert_close(
+        rotations,
+        rotation_from_vector((angles @ space.vectors(one).flatten(1)).unflatten(-1, (15, 3))),
+    )
+    assert_close(space.angles(rotations), angles)
+    pip = JOINT_NAMES.index("index_pip") - 1  # a hinge: what turns it sideways is left out
+    (hinge,) = [k for k, joint in enumerate(space.joint.tolist()) if joint == pip + 1]
+    aside = torch.linalg.cross(space.axis[hinge], draw(1, 3))
+    vectors = torch.zeros(15, 3).double()
+    vectors[pip] = 0.3 * space.axis[hinge] + 0.2 * aside / aside.norm()
+    found = space.angles(rotation_from_vector(vectors))
+    assert_close(found, 0.3 * one[hinge])
 
 
 def test_flexion_closes_the_hand_and_limits_hold_the_mean() -> None:
@@ -215,6 +311,9 @@ def test_measures_are_differentiable_and_grow_with_size() -> None:
     assert torch.autograd.gradcheck(measures.lengths, (betas.clone().requires_grad_(True),))
     numeric = (measures.lengths(betas + 1e-6) - measures.lengths(betas - 1e-6)) / 2e-6
     assert_close(measures.derivatives(betas).sum(-1), numeric, atol=1e-8, rtol=1e-6)
+    at, step = measures.names.index("hand_length"), 1e-6 * torch.eye(16).double()
+    logarithms = [measures.lengths(s).log()[:, at] for s in (step, -step)]
+    assert_close(measures.growth, (logarithms[0] - logarithms[1]) / 2e-6, atol=1e-8, rtol=1e-6)
 
 
 def test_float32_copy_agrees() -> None:
@@ -222,6 +321,10 @@ def test_float32_copy_agrees() -> None:
     single = model.to(torch.float32)
     assert single.template.dtype == torch.float32
     assert single.joint_template.dtype == torch.float32
+    for part in (single.pose_space, single.landmarks, single.measures):
+        assert part is not None
+        kinds = {v.dtype for v in vars(part).values() if torch.is_tensor(v)}
+        assert kinds == {torch.float32, torch.int64}
     betas = draw(0, 16)
     assert_close(
         single.with_shape(betas.float()).rest_verts.double(),

@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from idhand.assets import open_hand
-from idhand.identity import Identity, PhotoUse, measure
+from idhand.identity import Identity, Measurement, PhotoUse, measure
 
 from .conftest import toy_hand
 
@@ -54,6 +55,58 @@ def test_profile_holds_no_picture_and_is_small(tmp_path: Path) -> None:
     assert (tmp_path / "me.json").stat().st_size < 20_000
 
 
+def test_what_a_profile_holds(tmp_path: Path) -> None:
+    """Numbers to what is known of them, for the owner's eyes only."""
+    me = identity()
+    me.save(tmp_path / "me.json")
+    assert (tmp_path / "me.json").stat().st_mode & 0o777 == 0o600
+    document = json.loads((tmp_path / "me.json").read_text())
+    assert document["measurements_mm"] == {
+        name: {
+            "value": round(m.value_mm, 2),
+            "low": round(m.low_mm, 2),
+            "high": round(m.high_mm, 2),
+        }
+        for name, m in me.measurements.items()
+    }
+    assert document["betas"] == [float(f"{x:.8g}") for x in me.betas]
+    assert document["photos"][1] == {"weight": 0.0, "reason": "no hand found"}
+    photos = (PhotoUse(weight=0.123456), PhotoUse(weight=1.0))
+    replace(me, photos=photos, hand_length_mm=None).save(tmp_path / "other.json")
+    other = Identity.load(tmp_path / "other.json")
+    assert other.photos == (PhotoUse(weight=0.1235, reason=""), PhotoUse(weight=1.0, reason=""))
+    assert (other.hand_length_mm, other.hand_length_sigma_mm) == (None, 2.0)
+
+
+@pytest.mark.parametrize("K_known", ["all", "some", "none"])
+def test_profiles_of_today_will_be_read(tmp_path: Path, K_known: str) -> None:
+    """A file of version 1, written by hand."""
+    path = tmp_path / "me.json"
+    path.write_text(
+        """{"format": "idhand-profile", "version": 1, "model": "m", "betas": [0.5, -1],
+        "covariance": [[0.2, 0.1], [0.1, 0.3]], "measurements_mm": {"hand_length": {"value": 190.25,
+        "low": 180, "high": 200.5}}, "photos": [{"weight": 0.5, "reason": "blurred"}],
+        "K_known": "%s", "sides": ["right"], "hand_length_mm": 190,
+        "hand_length_sigma_mm": 2}"""
+        % K_known
+    )
+    me = Identity.load(path)
+    assert (me.model, me.version, me.K_known, me.sides) == ("m", 1, K_known, ("right",))
+    assert me.betas.tolist() == [0.5, -1.0]
+    assert me.covariance.tolist() == [[0.2, 0.1], [0.1, 0.3]]
+    length = Measurement(value_mm=190.25, low_mm=180.0, high_mm=200.5)
+    assert me.measurements == {"hand_length": length}
+    assert me.photos == (PhotoUse(weight=0.5, reason="blurred"),)
+    assert (me.hand_length_mm, me.hand_length_sigma_mm) == (190.0, 2.0)
+
+
+def test_what_is_no_number_is_not_written(tmp_path: Path) -> None:
+    me = identity()
+    with pytest.raises(ValueError, match="JSON compliant"):
+        replace(me, betas=np.full(16, np.nan)).save(tmp_path / "me.json")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_interval_is_the_propagated_covariance() -> None:
     model = open_hand()
     betas, covariance = np.zeros(16), np.zeros((16, 16))
@@ -61,11 +114,20 @@ def test_interval_is_the_propagated_covariance() -> None:
     m = measure(model, betas, covariance)["hand_length"]
     assert m.value_mm == pytest.approx(187.18, abs=0.05)
     assert (m.high_mm - m.low_mm) / 2 == pytest.approx(1.96 * 0.5 * 10.1, rel=0.02)
+    assert (m.high_mm + m.low_mm) / 2 == pytest.approx(m.value_mm)
+    known = measure(model, betas, 0 * covariance)["hand_length"]
+    assert known.low_mm == known.value_mm == known.high_mm == m.value_mm
 
 
 def test_a_profile_of_another_model_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"made with hand model 'idhand-open-1' .* 'toy'"):
-        identity().check_model(toy_hand())
+    identity().check_model(open_hand())
+    named_alike = replace(toy_hand(), name=open_hand().name)  # four betas
+    wide_toy = replace(open_hand(), name="toy")
+    for model in (toy_hand(), named_alike, wide_toy):
+        with pytest.raises(
+            ValueError, match=rf"made with hand model 'idhand-open-1' \(16 .* '{model.name}'"
+        ):
+            identity().check_model(model)
 
 
 def changed(tmp_path: Path, **changes: object) -> Path:
@@ -94,6 +156,11 @@ def test_future_version_says_update(tmp_path: Path) -> None:
         {"K_known": "perhaps"},
         {"sides": ["both"]},
         {"hand_length_mm": "long"},
+        {"hand_length_mm": float("inf")},
+        {"hand_length_sigma_mm": float("nan")},
+        {"covariance": np.eye(15).tolist()},
+        {"covariance": np.eye(16)[0].tolist()},
+        {"covariance": (np.eye(16) - 1e-4 - np.eye(16)[0] * np.eye(16)).tolist()},
     ],
 )
 def test_damaged_fields_are_a_sentence(tmp_path: Path, changes: dict[str, object]) -> None:

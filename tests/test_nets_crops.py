@@ -6,7 +6,15 @@ import torch
 
 from idhand.detection.roi import Roi
 from idhand.geometry import project
-from idhand.nets.crops import JitterConfig, box_roi, crop_of, jittered, landmark_roi, view_of
+from idhand.nets.crops import (
+    JitterConfig,
+    box_roi,
+    crop_of,
+    from_crop,
+    jittered,
+    landmark_roi,
+    view_of,
+)
 
 K = np.array([[600.0, 0.0, 320.0], [0.0, 600.0, 240.0], [0.0, 0.0, 1.0]])
 FLIP = np.array([-1.0, 1.0, 1.0])
@@ -70,6 +78,26 @@ def test_box_roi_is_the_paper_s_square():
     np.testing.assert_allclose(roi.center_px, [130.0, 220.0])
     assert (roi.size_px, roi.angle_rad, roi.is_mirrored) == (120.0, 0.0, False)
     assert box_roi(np.array([1.0, 1.0, 1.0, 1.0])).size_px == 1.0
+    assert box_roi(np.array([100.0, 200.0, 160.0, 280.0]), scale=1.5).size_px == 120.0
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_points_of_the_crop_return_to_the_picture(is_right: bool):
+    """Four dots in the picture, found again by their colours in the crop."""
+    picture = np.zeros((480, 640, 3), np.uint8)
+    dots_px = np.array([[420, 150], [380, 120], [450, 130], [430, 190]])
+    for k, (u, v) in enumerate(dots_px):
+        picture[v - 2 : v + 3, u - 2 : u + 3] = 0
+        picture[v - 2 : v + 3, u - 2 : u + 3, k % 3] = 250 if k < 3 else 0
+    picture[188:193, 428:433, :2] = 250
+    shown = crop_of(picture, view_of(TILTED, K, None, is_right)).astype(float)
+    red, green, blue = shown[..., 0], shown[..., 1], shown[..., 2]
+    weights = (red * (green < 9), green * (red < 9), blue, red * (green > 9))
+    rows, columns = np.mgrid[:224, :224]
+    found_px = np.array([[np.average(x, weights=w) for x in (columns, rows)] for w in weights])
+    np.testing.assert_allclose(from_crop(found_px, TILTED, is_right), dots_px, atol=0.3)
+    center_px = from_crop(np.array([[111.5, 111.5]]), TILTED, is_right)
+    np.testing.assert_allclose(center_px, TILTED.center_px[None])
 
 
 def test_jitter_stays_within_its_bounds_and_reaches_them():
@@ -86,8 +114,22 @@ def test_jitter_stays_within_its_bounds_and_reaches_them():
     assert again[0] == again[1]
     still = jittered(TILTED, rng, JitterConfig(rotation_deg=0.0, shift=0.0, scale=0.0))
     np.testing.assert_allclose(still.center_px, TILTED.center_px)
-    with pytest.raises(ValueError, match="0 or more"):
-        JitterConfig(shift=-0.1)
+    for name in ("rotation_deg", "shift", "scale"):
+        for wrong in (-0.1, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match=f"{name} must be 0 or more"):
+                JitterConfig(**{name: wrong})
+    assert JitterConfig() == JitterConfig(rotation_deg=20.0, shift=0.06, scale=0.15)
+
+
+def test_the_same_draws_jitter_in_the_same_way():
+    """Training goes on where it was: one generator's next four numbers, in this order and sign."""
+    turn, x, y, size = np.random.default_rng(3).uniform(-1.0, 1.0, 4)
+    config = JitterConfig(rotation_deg=30.0, shift=0.1, scale=0.2)
+    roi = jittered(TILTED, np.random.default_rng(3), config)
+    assert roi.angle_rad - TILTED.angle_rad == pytest.approx(np.radians(30.0) * turn)
+    assert np.log(roi.size_px / TILTED.size_px) == pytest.approx(0.2 * size)
+    shift = TILTED.from_image(roi.center_px) - 0.5
+    np.testing.assert_allclose(shift, [0.1 * x, 0.1 * y])
 
 
 def test_landmark_roi_turns_the_fingers_up():

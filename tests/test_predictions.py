@@ -96,6 +96,13 @@ def test_float16_rotations_are_rotations_and_reflections_are_not():
     for wrong in (-rotations, 1.1 * rotations):
         with pytest.raises(ValueError, match="hold a matrix that is no rotation in 6 of 6"):
             make_predictions(rotations=wrong)
+    almost = rotations.copy()
+    almost[3, 15] *= 1.004  # R Rᵀ off by 8e-3 is within the tolerance of 1e-2, 1.2e-2 is not
+    assert make_predictions(rotations=almost).rotations is not None
+    almost[3, 15] *= 1.002
+    almost[5, 7, 0] *= -1.0
+    with pytest.raises(ValueError, match=r"no rotation in 2 of 6 pictures \(first: 0-003\)"):
+        make_predictions(rotations=almost)
 
 
 def test_rows_that_do_not_fit_together():
@@ -106,11 +113,55 @@ def test_rows_that_do_not_fit_together():
         make_predictions(subject=("a",))
     with pytest.raises(ValueError, match="rotations and betas belong together"):
         make_predictions(betas=None, betas_cov=None)
-    with pytest.raises(ValueError, match="give either rotations and betas, or verts_cam"):
-        make_predictions(verts_cam=np.zeros((6, 40, 3)))
+    with pytest.raises(ValueError, match="rotations and betas belong together"):
+        make_predictions(rotations=None)
+    for both_or_none in ({"verts_cam": np.zeros((6, 40, 3))}, {"rotations": None, "betas": None}):
+        with pytest.raises(ValueError, match="give either rotations and betas, or verts_cam"):
+            make_predictions(betas_cov=None, **both_or_none)
+    with pytest.raises(ValueError, match="betas_cov has rows of shape .* there are 0 betas"):
+        mesh_only(betas_cov=np.zeros((3, 4, 4)))
+    with pytest.raises(ValueError, match="confidence is not finite in 1 of 6"):
+        make_predictions(confidence=np.array([0.0, np.inf, 0, 0, 0, 0]))
     for header in ({"model": "toy"}, {}):
         with pytest.raises(ValueError, match=r"is not a table of text with .*method"):
             make_predictions(header=header)
+
+
+def test_files_of_today_will_be_read(tmp_path: Path):
+    """A file of version 1, made without the class."""
+    about = {"format": "idhand predictions", "version": 1, "header": {"model": "m", "method": "n"}}
+    np.savez(
+        tmp_path / "a.npz",
+        header=header_bytes(**about),
+        sample_id=np.array(["x", "y"]),
+        subject=np.array(["p", "p"]),
+        is_right=np.array([True, False]),
+        found=np.array([True, False]),
+        K=np.tile(np.eye(3), (2, 1, 1)),
+        rotations=np.tile(np.eye(3), (2, 16, 1, 1)),
+        betas=np.array([[1.0, 2.0], [np.nan, 0.0]]),
+        of_a_later_version=np.zeros(2),
+    )
+    read = Predictions.load(str(tmp_path / "a.npz"))
+    assert read.header == about["header"]
+    assert (read.sample_id, read.subject) == (("x", "y"), ("p", "p"))
+    assert read.found.tolist() == [True, False]
+    assert read.betas is not None
+    assert read.betas.tolist()[0] == [1.0, 2.0]
+    assert (read.wrist_cam, read.verts_cam, read.confidence) == (None, None, None)
+
+
+def test_the_file_is_whole_when_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made: list[list[str]] = []
+
+    def see(_descriptor: int) -> None:
+        made.append([path.name for path in tmp_path.iterdir()])
+
+    monkeypatch.setattr("idhand.predictions.os.fsync", see)
+    make_predictions().save(tmp_path / "a.npz")
+    ((name,),) = made
+    assert name.startswith(".a."), "hidden until it is on the disk"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
 def test_selection_and_concatenation_are_opposites():
@@ -121,6 +172,8 @@ def test_selection_and_concatenation_are_opposites():
     assert len(whole.select([])) == 0
     people = whole.by_subject()
     assert list(people) == ["person-0", "person-1", "person-2"]
+    assert list(whole.select([5, 0, 4]).by_subject()) == ["person-2", "person-0"]
+    assert (whole.model, whole.method) == ("toy", "guess")
     assert people["person-1"].sample_id == ("0-002", "0-003")
     assert_same(concatenate(list(people.values())), whole)
 

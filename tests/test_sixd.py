@@ -35,6 +35,8 @@ def test_rotations_survive_both_ways(seed: int):
     torch.testing.assert_close(rotation_from_6d(sixd), R)
     torch.testing.assert_close(rotation_from_6d(3 * sixd), R)  # length does not matter
     assert torch.equal(sixd[..., :3], R[..., 0, :])  # rows, not columns
+    one = torch.arange(9.0).reshape(3, 3)
+    assert sixd_from_rotation(one).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_gradients_are_right():

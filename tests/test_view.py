@@ -180,7 +180,11 @@ def test_opacity():
 @pytest.mark.parametrize("centre", [(9.0, 0, 0.5), (0, 0, -0.5), (0, 0, 0.04), (0, 0, 0.0)])
 def test_hands_out_of_sight_do_no_harm(centre):
     with np.errstate(all="raise"):
-        overlay(PHOTO, [make_hand(centre=centre)])
+        picture = overlay(PHOTO, [make_hand(centre=centre)])
+        mesh = overlay(PHOTO, [make_hand(centre=centre)], style=MESH_ONLY)
+    assert (picture.shape, picture.dtype) == (PHOTO.shape, PHOTO.dtype)
+    if centre[2] < 0 or centre[0] > 1:  # behind the camera, or far beside the picture
+        np.testing.assert_array_equal(mesh, PHOTO)
 
 
 def test_a_failed_fit_is_a_box_with_a_word():
