@@ -17,7 +17,7 @@ from idhand import Identity, Pipeline
 from idhand.geometry import procrustes
 from idhand.records import Detection, HandResult
 from idhand.refinement import hand_size_px
-from idhand.refinement.evidence import FLIP, undistorted
+from idhand.refinement.observing import FLIP, undistorted
 from idhand.refinement.points import posed_points
 
 MIDDLE = slice(8, 12)

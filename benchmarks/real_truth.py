@@ -15,7 +15,7 @@ from tables import section, table
 from idhand import Identity
 from idhand.records import Detection, HandResult
 from idhand.refinement import ObjectiveConfig, observations
-from idhand.refinement.evidence import FLIP
+from idhand.refinement.observing import FLIP
 from idhand.refinement.start import translation
 
 KNUCKLE = 9

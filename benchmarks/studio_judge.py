@@ -17,7 +17,7 @@ from idhand.geometry import intrinsics_from_fov
 from idhand.hand import KEYPOINT_PARENTS, FittableHand
 from idhand.records import OTHER_PART, Detection, HandResult, Sample
 from idhand.refinement import hand_size_px
-from idhand.refinement.evidence import FLIP
+from idhand.refinement.observing import FLIP
 from idhand.refinement.points import posed_points
 
 POSE_NODE, NUM_POSE_FEATURES = "t160", 1152

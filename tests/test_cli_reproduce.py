@@ -32,7 +32,7 @@ def test_a_profile_for_each_person(tmp_path: Path, capsys: pytest.CaptureFixture
     told = capsys.readouterr()
     assert "person-1: 8 of 8 pictures, hand length " in told.out
     assert f"3 profiles written to {tmp_path / 'people'}" in told.out
-    assert "intervals take the network at its word; --honesty FILE" in told.err
+    assert "--covariance-calibration FILE would make them hold" in told.err
     for subject, shape in truth.items():
         me = profile(tmp_path, subject)
         me.check_model(open_hand())

@@ -32,14 +32,14 @@ from idhand.experiments.shapes import (
     PersonShape,
     fused_shapes,
     measure_spreads_mm,
-    network_honesty,
+    network_covariance_calibration,
     rulers_m,
     shape_errors_mm,
     split_pictures,
     with_lengths,
 )
 from idhand.experiments.writing import summary, write
-from idhand.fusion import FusionConfig, Honesty
+from idhand.fusion import CovarianceCalibration, FusionConfig
 from idhand.geometry import project, rotation_from_vector
 from idhand.nets.regressor import RegressorConfig
 from idhand.predictions import Predictions
@@ -154,12 +154,12 @@ def nets() -> Nets:
             identity=net(identity="given"),
             identity_film=net(identity="film", shape_cov=True),
             confidence=net(identity="predicted", shape_cov=True, confidence="linear"),
-            honesty={"identity_film": honesty()},
+            covariance_calibrations={"identity_film": calibrated()},
         )
 
 
-def honesty() -> Honesty:
-    return Honesty(model=MODEL.name, scale=1.0, shared=0.05 * torch.eye(16).double())
+def calibrated() -> CovarianceCalibration:
+    return CovarianceCalibration(model=MODEL.name, scale=1.0, shared=0.05 * torch.eye(16).double())
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,9 @@ def test_spreads_are_those_of_the_evaluation():
 def test_a_ruler_improves_shapes():
     predictions, truth = guesses(20, 3)
     pictures = {who: [3 * i, 3 * i + 1, 3 * i + 2] for i, who in enumerate(truth)}
-    fused = fused_shapes(predictions, pictures, MODEL.prior, FusionConfig(honesty=honesty()))
+    fused = fused_shapes(
+        predictions, pictures, MODEL.prior, FusionConfig(covariance_calibration=calibrated())
+    )
     lengths = rulers_m(truth, MODEL, sigma_m=0.002, seed=0)
     assert lengths == rulers_m(truth, MODEL, sigma_m=0.002, seed=0)
     moved = with_lengths(fused, lengths, MODEL, sigma_m=0.002)
@@ -298,7 +300,9 @@ def test_the_curve_falls_and_methods_keep_their_order():
         Method(name=name, predictions=predictions, fusion=FusionConfig(mode=name))
         for name in ("mean", "top_k", "softmax")
     ]
-    ours = FusionConfig(honesty=replace(honesty(), shared=0.04 * torch.eye(16).double()))
+    ours = FusionConfig(
+        covariance_calibration=replace(calibrated(), shared=0.04 * torch.eye(16).double())
+    )
     methods.append(Method(name="ours", predictions=predictions, fusion=ours))
     lengths = rulers_m(truth, MODEL, sigma_m=0.002, seed=0)
 
@@ -329,15 +333,17 @@ def test_the_curve_falls_and_methods_keep_their_order():
     assert (same != other["ours", 5].errors_mm["bones"]).any()
 
 
-def test_honesty_of_a_network():
+def test_covariances_of_a_network_are_calibrated():
     predictions, truth = guesses(60, 8, seed=3)
     assert predictions.betas_cov is not None
     boasting = replace(predictions, betas_cov=predictions.betas_cov / 4)
-    assert network_honesty(boasting, truth, MODEL.prior, MODEL).scale > 2.5
+    assert network_covariance_calibration(boasting, truth, MODEL.prior, MODEL).scale > 2.5
     with pytest.raises(ValueError, match="states no covariance"):
-        network_honesty(replace(predictions, betas_cov=None), truth, MODEL.prior, MODEL)
+        network_covariance_calibration(
+            replace(predictions, betas_cov=None), truth, MODEL.prior, MODEL
+        )
     with pytest.raises(ValueError, match="5 people or more, there are 0"):
-        network_honesty(predictions, {}, MODEL.prior, MODEL)
+        network_covariance_calibration(predictions, {}, MODEL.prior, MODEL)
 
 
 # --------------------------------------------------------------------------------- the whole
@@ -454,7 +460,7 @@ def test_nobody_to_evaluate_is_a_sentence(data: Shards, tmp_path: Path):
     with pytest.raises(ValueError, match="nobody can be evaluated"):
         reproduce(data, tmp_path, nets())
     with pytest.raises(ValueError, match="--validation"):
-        reproduce(data, tmp_path, replace(nets(), honesty={}))
+        reproduce(data, tmp_path, replace(nets(), covariance_calibrations={}))
     with pytest.raises(ValueError, match="people must be 1 or more"):
         ReproduceConfig(people=0)
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from idhand.assets import open_hand
 from idhand.fusion import (
-    Evidence,
+    CovarianceCalibration,
     FusionConfig,
-    Honesty,
+    Likelihoods,
     combine,
-    evidence,
-    fit_honesty,
+    fit_covariance_calibration,
     fuse,
+    likelihoods,
     with_hand_length,
 )
 from idhand.identity import Z95
@@ -50,7 +50,11 @@ def simulated(
 
 
 def honest(scale: float = 1.0) -> FusionConfig:
-    return FusionConfig(honesty=Honesty(model="idhand-open-1", scale=scale, shared=SHARED))
+    return FusionConfig(
+        covariance_calibration=CovarianceCalibration(
+            model="idhand-open-1", scale=scale, shared=SHARED
+        )
+    )
 
 
 @pytest.mark.parametrize("num_photos", [1, 3, 20])
@@ -64,11 +68,11 @@ def test_intervals_hold_the_truth(num_photos: int):
 
 def test_the_error_falls_as_one_over_root_n_down_to_the_shared_one():
     truth, betas, covs = simulated(400, 320)
-    photos = evidence(betas, covs, PRIOR)
+    photos = likelihoods(betas, covs, PRIOR)
     plain = FusionConfig(reweightings=0)
     errors = []
     for n in (20, 80, 320):
-        some = Evidence(**{name: value[:, :n] for name, value in vars(photos).items()})
+        some = Likelihoods(**{name: value[:, :n] for name, value in vars(photos).items()})
         errors.append((combine(some, None, PRIOR, plain).betas - truth).square().mean(0))
     first, second, last = (error - SHARED.diagonal() for error in errors)
     assert (first.mean() / second.mean()) == pytest.approx(4, rel=0.35)
@@ -154,14 +158,17 @@ def test_without_covariances_the_scatter_speaks():
     assert (fused.betas - truth).square().mean() < truth.square().mean()
 
 
-def test_honesty_is_found_again():
+def test_covariance_calibration_is_found_again():
     truth, betas, covs = simulated(120, 20, stated=3.0)
     people = [(betas[p], covs[p]) for p in range(len(betas))]
-    found = fit_honesty(people, truth, PRIOR, open_hand())
+    found = fit_covariance_calibration(people, truth, PRIOR, open_hand())
     assert found.scale == pytest.approx(3.0, rel=0.25)
     assert float(found.shared.trace() / SHARED.trace()) == pytest.approx(1.0, rel=0.3)
     truth, betas, covs = simulated(200, 10, stated=3.0, seed=7)
-    for config, good in ((FusionConfig(honesty=found), True), (FusionConfig(), False)):
+    for config, good in (
+        (FusionConfig(covariance_calibration=found), True),
+        (FusionConfig(), False),
+    ):
         fused = fuse(betas, covs, None, PRIOR, config)
         sigma = fused.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
         rate = float(((fused.betas - truth).abs() <= Z95 * sigma).double().mean())
@@ -184,20 +191,32 @@ def test_a_ruler_fixes_the_length():
     assert float(left[0].trace()) < float(covariance[0].trace())
 
 
-def test_honesty_survives_the_disk(tmp_path: Path):
-    kept = Honesty(model="idhand-open-1", scale=1.7, shared=SHARED, inflation=1.1)
+def test_covariance_calibration_survives_the_disk(tmp_path: Path):
+    kept = CovarianceCalibration(model="idhand-open-1", scale=1.7, shared=SHARED, inflation=1.1)
     kept.save(tmp_path / "honesty.json")
-    found = Honesty.load(tmp_path / "honesty.json")
+    found = CovarianceCalibration.load(tmp_path / "honesty.json")
     assert (found.model, found.scale) == (kept.model, kept.scale)
     assert found.inflation == kept.inflation
     assert torch.equal(found.shared, kept.shared)
     assert [p.name for p in tmp_path.iterdir()] == ["honesty.json"]
 
 
-def test_damaged_honesty_is_a_sentence(tmp_path: Path):
+def test_files_of_the_old_format_name_are_read(tmp_path: Path):
+    kept = CovarianceCalibration(model="idhand-open-1", scale=1.7, shared=SHARED)
+    path = tmp_path / "honesty.json"
+    kept.save(path)
+    document = json.loads(path.read_text())
+    assert document["format"] == "idhand covariance calibration"
+    path.write_text(json.dumps({**document, "format": "idhand honesty"}))
+    found = CovarianceCalibration.load(path)
+    assert (found.scale, found.model) == (1.7, "idhand-open-1")
+    torch.testing.assert_close(found.shared, SHARED)
+
+
+def test_damaged_covariance_calibration_is_a_sentence(tmp_path: Path):
     path = tmp_path / "honesty.json"
     with pytest.raises(FileNotFoundError, match="no such file"):
-        Honesty.load(path)
+        CovarianceCalibration.load(path)
     whole = {
         "format": "idhand honesty", "version": 1, "model": "a", "scale": 1.0, "inflation": 1.0,
         "shared": [[1.0]],
@@ -217,7 +236,7 @@ def test_damaged_honesty_is_a_sentence(tmp_path: Path):
     for text, told in cases:
         path.write_text(text)
         with pytest.raises(ValueError, match=told):
-            Honesty.load(path)
+            CovarianceCalibration.load(path)
 
 
 def test_wrong_use_is_a_sentence():
@@ -232,4 +251,4 @@ def test_wrong_use_is_a_sentence():
     with pytest.raises(ValueError, match="temperature"):
         replace(FusionConfig(), temperature=0.0)
     with pytest.raises(ValueError, match="5 people"):
-        fit_honesty([(betas[0], covs[0])], betas[:, 0], PRIOR, open_hand())
+        fit_covariance_calibration([(betas[0], covs[0])], betas[:, 0], PRIOR, open_hand())

@@ -15,8 +15,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from idhand.data import Shards
-from idhand.experiments.nets import HONESTY_FILES, Nets
-from idhand.experiments.reproduce import fitted_honesty
+from idhand.experiments.nets import COVARIANCE_FILES, Nets
+from idhand.experiments.reproduce import with_fitted_covariances
 
 SHIPPED = Path(__file__).parents[1] / "src" / "idhand" / "assets" / "data" / "networks"
 RUNS = {"baseline": "confidence", "identity": "identity", "identity_film": "identity_film"}
@@ -34,12 +34,12 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for name, run in RUNS.items():
         shutil.copyfile(args.runs / run / f"{run}.safetensors", args.out / f"{name}.safetensors")
-    for file in HONESTY_FILES.values():  # of other networks
+    for file in COVARIANCE_FILES.values():  # of other networks
         (args.out / file).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         nets = Nets.load(args.out)
-        fitted_honesty(nets, Shards(args.validation), Path(folder), progress=tqdm)
-        for file in HONESTY_FILES.values():
+        with_fitted_covariances(nets, Shards(args.validation), Path(folder), progress=tqdm)
+        for file in COVARIANCE_FILES.values():
             shutil.copyfile(Path(folder) / file, args.out / file)
     size = sum(path.stat().st_size for path in args.out.iterdir())
     if size > MOST_BYTES:

@@ -15,7 +15,7 @@ from idhand.assets import hand as hand_model
 from idhand.assets.nets import shipped_networks
 from idhand.calibration import Anchor, Calibration, CalibrationConfig, calibrate_shape
 from idhand.detection import HandDetector
-from idhand.fusion import FusionConfig, Honesty, fuse
+from idhand.fusion import CovarianceCalibration, FusionConfig, fuse
 from idhand.geometry import intrinsics_from_fov, project
 from idhand.hand import FittableHand, HandModel, ShapePrior
 from idhand.identity import Identity, PhotoUse, measure
@@ -33,8 +33,8 @@ from idhand.refinement import (
     observations,
     solve,
 )
-from idhand.refinement.evidence import observed
-from idhand.refinement.network import Trust, network_evidence, network_noise, solve_near
+from idhand.refinement.network import Trust, network_noise, solve_near, with_network
+from idhand.refinement.observing import observed
 from idhand.refinement.uncertainty import residual_px, uncertainty
 
 Rgb = np.ndarray
@@ -89,13 +89,17 @@ class PipelineConfig:
         model, path = hand_model(self.hand).of_population(self.population), self.network
         if path == "shipped":
             path = shipped_networks() / "identity_film.safetensors"
-        reader, honesty = None, None
+        reader, calibration = None, None
         if path is not None:
             reader = Reader.load(Path(path), model.name)
             beside = Path(path).with_name("honesty.json")
-            honesty = Honesty.load(beside) if beside.is_file() else None
+            calibration = CovarianceCalibration.load(beside) if beside.is_file() else None
         return Pipeline(
-            config=self, detector=HandDetector(), model=model, reader=reader, honesty=honesty
+            config=self,
+            detector=HandDetector(),
+            model=model,
+            reader=reader,
+            covariance_calibration=calibration,
         )
 
 
@@ -107,8 +111,8 @@ class Pipeline:
     detector: HandDetector
     model: FittableHand
     reader: Reader | None = None
-    honesty: Honesty | None = None
-    """How far the network's shapes can be believed: `honesty.json` beside its file. Without, they
+    covariance_calibration: CovarianceCalibration | None = None
+    """Of the network's shapes: `honesty.json` beside its file. Without, they
     do not count in a calibration."""
 
     @cached_property
@@ -190,9 +194,9 @@ class Pipeline:
             known = None if identity is None else betas.expand(n, -1)
             said = self.reader.read(detections, [K] * n, [dist] * n, known)
             shapes = said.betas if known is None else known
-            marked = self._marked(detections, [K] * n, [dist] * n)
-            start, seen = network_evidence(
-                self.model, said.rotations, shapes, seen, marked, self.config.trust
+            keypoints = self._network_keypoints(detections, [K] * n, [dist] * n)
+            start, seen = with_network(
+                self.model, said.rotations, shapes, seen, keypoints, self.config.trust
             )
             solution = solve_near(objective, seen, start, config, shape=known is None)
         else:
@@ -218,17 +222,17 @@ class Pipeline:
             return calibrate_shape(self.model, seen, world, anchor=anchor, config=config)
         assert self.reader is not None
         said, prior = self.reader.read(detections, Ks, dists, None), self.prior
-        if self.honesty is not None:
-            fusing = FusionConfig(honesty=self.honesty)
+        if self.covariance_calibration is not None:
+            fusing = FusionConfig(covariance_calibration=self.covariance_calibration)
             fused = fuse(said.betas, said.betas_cov, None, prior, fusing)
             prior = ShapePrior(mean=fused.betas, covariance=fused.covariance)
-        marked = self._marked(detections, Ks, dists)
-        start, seen = network_evidence(
-            self.model, said.rotations, said.betas, seen, marked, self.config.trust
+        keypoints = self._network_keypoints(detections, Ks, dists)
+        start, seen = with_network(
+            self.model, said.rotations, said.betas, seen, keypoints, self.config.trust
         )
         return calibrate_shape(self.model, seen, world, prior, anchor, config, start)
 
-    def _marked(
+    def _network_keypoints(
         self,
         detections: Sequence[Detection],
         Ks: Sequence[Intrinsics],

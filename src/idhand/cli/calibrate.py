@@ -60,9 +60,11 @@ class Command:
     paper; top_k and softmax go by the network's confidence."""
     top_k: Annotated[int, arg(metavar="K")] = 10
     """Pictures that --mode top_k takes."""
-    honesty: Annotated[Path | None, arg(metavar="FILE")] = None
-    """With --predictions: how far the network's covariances can be believed, honesty.json. Of
-    shipped networks it is found by itself."""
+    covariance_calibration: Annotated[Path | None, arg(metavar="FILE", aliases=["--honesty"])] = (
+        None
+    )
+    """With --predictions: how the network's covariances are calibrated, as `idhand reproduce
+    --validation` writes it. For shipped networks it is found by itself."""
     hand_length_mm: Annotated[float | None, arg(metavar="MM")] = None
     """From the crease at the wrist to the tip of the middle finger, hand flat."""
     hand_length_sigma_mm: Annotated[float, arg(metavar="MM")] = 2.0
@@ -133,15 +135,19 @@ def main(command: Command) -> int:
 def _from_predictions(command: Command, path: Path) -> int:
     """A profile for each person in a file of predictions."""
     from idhand.experiments.profiles import WIDE_BELOW, profile_names, profiles
-    from idhand.fusion import FusionConfig, Honesty
+    from idhand.fusion import CovarianceCalibration, FusionConfig
     from idhand.predictions import Predictions
 
     if command.out.is_file():
         raise ValueError(f"--out {command.out} is a file; with --predictions name a folder")
     predictions = Predictions.load(path)
-    beside = command.honesty or _shipped_honesty(predictions.header.get("network", ""))
-    honesty = None if beside is None else Honesty.load(beside)
-    fusion = FusionConfig(mode=command.mode, top_k=command.top_k, honesty=honesty)
+    beside = command.covariance_calibration or _shipped_covariances(
+        predictions.header.get("network", "")
+    )
+    calibration = None if beside is None else CovarianceCalibration.load(beside)
+    fusion = FusionConfig(
+        mode=command.mode, top_k=command.top_k, covariance_calibration=calibration
+    )
     ruler_mm = None
     if command.hand_length_mm is not None:
         ruler_mm = (command.hand_length_mm, command.hand_length_sigma_mm)
@@ -158,16 +164,17 @@ def _from_predictions(command: Command, path: Path) -> int:
         if used < WIDE_BELOW:
             few = count(used, "picture")
             say(f"{subject} is known from {few} only, so the intervals are wide; add pictures")
-    if honesty is None:
+    if calibration is None:
         say(
-            "intervals take the network at its word; --honesty FILE would make them hold "
+            "intervals take the network's covariances as they are; "
+            "--covariance-calibration FILE would make them hold "
             "(`idhand reproduce --validation` writes one)"
         )
     print(f"\n{count(len(people), 'profile')} written to {out}")
     return report.exit_code
 
 
-def _shipped_honesty(network: str) -> Path | None:
+def _shipped_covariances(network: str) -> Path | None:
     """Of the shipped network whose file has this hash, if it is one."""
     folder = shipped_networks()
     for net, file in {

@@ -11,7 +11,7 @@ from idhand.cli.predict import looks_at, npz_file, tell_written
 from idhand.data import Shards
 from idhand.experiments.refining import RefineConfig, ShapeUse, Solver, refine
 from idhand.predictions import Predictions
-from idhand.refinement.network import Whose
+from idhand.refinement.network import EvidenceSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Command:
     shape: ShapeUse = "given"
     """given: the predictions' shapes stay. free: they are estimated again for each picture, and are
     held by what is known of people's hands."""
-    directions: Whose | None = None
+    directions: EvidenceSource | None = None
     """Whose bone directions count for the third dimension: the landmark net's, the predictions' or
     both. By default what is best."""
     looks: Annotated[Path | None, arg(metavar="FILE.npz")] = None

@@ -13,7 +13,7 @@ from idhand.cli.common import Report, progress, writable_folder
 from idhand.data import Shards
 from idhand.experiments.nets import Nets
 from idhand.experiments.presets import ReproduceConfig
-from idhand.experiments.reproduce import fitted_honesty, reproduce
+from idhand.experiments.reproduce import reproduce, with_fitted_covariances
 from idhand.experiments.writing import write
 
 
@@ -63,10 +63,10 @@ def main(command: Command) -> int:
     """Do it, print what was seen and return the exit code."""
     config, data = command.config, Shards(command.data)
     folder, knows = command.nets or shipped_networks(), command.validation is None
-    nets = Nets.load(folder, with_honesty=knows)
+    nets = Nets.load(folder, with_calibrations=knows)
     out = writable_folder(command.out)
     if command.validation is not None:
-        nets = fitted_honesty(nets, Shards(command.validation), out, progress=_told)
+        nets = with_fitted_covariances(nets, Shards(command.validation), out, progress=_told)
     results = reproduce(data, out, nets, config, progress=_told)
     report = Report()
     for why in results.left_out.values():

@@ -55,7 +55,7 @@ class Bench:
 
     def fusion(self, net: str) -> FusionConfig:
         """Ours."""
-        return FusionConfig(honesty=self.nets.honesty.get(net))
+        return FusionConfig(covariance_calibration=self.nets.covariance_calibrations.get(net))
 
     def lengths_m(self, truth: dict[str, PersonShape]) -> dict[str, float]:
         """Everybody's hand by ruler."""
@@ -136,7 +136,7 @@ class Bench:
                 fusion=FusionConfig(mode="softmax"),
             ),
         ]
-        if "confidence" in self.nets.honesty:
+        if "confidence" in self.nets.covariance_calibrations:
             own = self.fusion("confidence")
             methods.append(Method(name="baseline: ours", predictions=sure, fusion=own))
         return calibration_curve(

@@ -16,7 +16,7 @@ from idhand.experiments.shapes import (
     rows_by_subject,
     shape_errors_mm,
 )
-from idhand.fusion import Evidence, Fused, FusionConfig, combine, evidence, with_hand_length
+from idhand.fusion import Fused, FusionConfig, Likelihoods, combine, likelihoods, with_hand_length
 from idhand.hand import FittableHand, ShapePrior
 from idhand.predictions import Predictions
 
@@ -104,7 +104,7 @@ def calibration_curve(
     return points
 
 
-def _photos(method: Method, prior: ShapePrior) -> Evidence:
+def _photos(method: Method, prior: ShapePrior) -> Likelihoods:
     """What every picture adds to the prior; those without a hand are never drawn."""
     betas, covs = method.predictions.betas, method.predictions.betas_cov
     assert betas is not None
@@ -112,7 +112,9 @@ def _photos(method: Method, prior: ShapePrior) -> Evidence:
     found = method.predictions.found
     eye = np.eye(betas.shape[1])
     safe = np.where(found[:, None], betas, 0.0), np.where(found[:, None, None], covs, eye)
-    return evidence(torch.from_numpy(safe[0]).double(), torch.from_numpy(safe[1]).double(), prior)
+    return likelihoods(
+        torch.from_numpy(safe[0]).double(), torch.from_numpy(safe[1]).double(), prior
+    )
 
 
 def _draws(
@@ -127,7 +129,7 @@ def _draws(
 
 def _fuse_all(
     method: Method,
-    photos: Evidence,
+    photos: Likelihoods,
     drawn: dict[str, Int[np.ndarray, "draws chosen"]],
     prior: ShapePrior,
 ) -> dict[str, Fused]:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from idhand.fusion import Honesty
+from idhand.fusion import CovarianceCalibration
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.files import load_regressor
 from idhand.nets.regressor import Regressor
 
 NET_FILES = ("baseline", "identity", "identity_film", "confidence")
-HONESTY_FILES = {"identity_film": "honesty.json", "confidence": "honesty_confidence.json"}
+COVARIANCE_FILES = {"identity_film": "honesty.json", "confidence": "honesty_confidence.json"}
 """How far the covariances of these networks can be believed."""
 
 
@@ -21,8 +21,8 @@ class Nets:
     identity: Regressor
     identity_film: Regressor
     confidence: Regressor
-    honesty: dict[str, Honesty] = field(default_factory=dict)
-    """Network → how far its covariances can be believed; keys as in `HONESTY_FILES`."""
+    covariance_calibrations: dict[str, CovarianceCalibration] = field(default_factory=dict)
+    """Network → how far its covariances can be believed; keys as in `COVARIANCE_FILES`."""
 
     def __post_init__(self):
         nets = {name: getattr(self, name) for name in NET_FILES}
@@ -53,14 +53,14 @@ class Nets:
         return self.baseline.config.hand_model
 
     @staticmethod
-    def load(folder: Path, *, with_honesty: bool = True) -> "Nets":
+    def load(folder: Path, *, with_calibrations: bool = True) -> "Nets":
         """Read them from a folder: NAME.safetensors each.
 
         Without a file of its own, the confidence network is the baseline.
 
         Args:
             folder: Where they lie.
-            with_honesty: Read what says how far they can be believed, too, where it is there.
+            with_calibrations: Read how their covariances are calibrated, too, where that is there.
 
         Raises:
             FileNotFoundError: If one of the networks is missing.
@@ -76,6 +76,10 @@ class Nets:
                 "another folder"
             )
         nets = {name: load_regressor(path) for name, path in paths.items()}
-        files = {name: folder / file for name, file in HONESTY_FILES.items() if with_honesty}
-        honesty = {name: Honesty.load(path) for name, path in files.items() if path.is_file()}
-        return Nets(**nets, honesty=honesty)
+        files = {
+            name: folder / file for name, file in COVARIANCE_FILES.items() if with_calibrations
+        }
+        calibrations = {
+            name: CovarianceCalibration.load(path) for name, path in files.items() if path.is_file()
+        }
+        return Nets(**nets, covariance_calibrations=calibrations)

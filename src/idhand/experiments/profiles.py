@@ -36,8 +36,8 @@ def profiles(
         Profiles by subject, and the subjects without a usable picture.
 
     Raises:
-        ValueError: If the predictions or the honesty are of another hand model or have no shapes,
-            nobody has a usable picture, or a length is given for several people.
+        ValueError: If the predictions or the calibrated covariances are of another hand model or
+            have no shapes, nobody has a usable picture, or a length is given for several people.
     """
     model = hand(predictions.model)
     _check(predictions, fusion, model)
@@ -98,9 +98,13 @@ def _check(predictions: Predictions, fusion: FusionConfig, model: FittableHand) 
             f"these predictions were made with hand model '{predictions.model}', but {told}; "
             "predict again with it"
         )
-    if fusion.honesty is not None and fusion.honesty.model != model.name:
+    if (
+        fusion.covariance_calibration is not None
+        and fusion.covariance_calibration.model != model.name
+    ):
         raise ValueError(
-            f"--honesty is about hand model '{fusion.honesty.model}', but {told}; fit it again"
+            f"--covariance-calibration is about hand model "
+            f"'{fusion.covariance_calibration.model}', but {told}; fit it again"
         )
 
 

@@ -23,7 +23,7 @@ from idhand.geometry import sixd_from_rotation
 from idhand.hand import FittableHand
 from idhand.predictions import Predictions
 from idhand.refinement import Objective, ObjectiveConfig, RefinementConfig
-from idhand.refinement.network import Trust, network_evidence, network_noise, solve_near
+from idhand.refinement.network import Trust, network_noise, solve_near, with_network
 from idhand.refinement.official import OfficialConfig, fit_officially
 
 Solver = Literal["second_order", "paper_adam"]
@@ -136,8 +136,8 @@ def _second_order(model: FittableHand, config: RefineConfig) -> Step:
     def step(predictions: Predictions, looks: Looks) -> dict[str, np.ndarray]:
         seen, _ = evidence(looks, config.objective)
         R, betas = _tensor(predictions.rotations), _tensor(predictions.betas)
-        start, seen = network_evidence(
-            model, R, betas, seen, _marked(predictions, looks), config.trust
+        start, seen = with_network(
+            model, R, betas, seen, _network_keypoints(predictions, looks), config.trust
         )
         solution = solve_near(objective, seen, start, solver, shape=config.shape == "free")
         fields = state_fields(solution.state, model, looks.is_right)
@@ -154,8 +154,10 @@ def _paper(model: FittableHand, config: RefineConfig) -> Step:
     def step(predictions: Predictions, looks: Looks) -> dict[str, np.ndarray]:
         seen, _ = evidence(looks, config.objective)
         R, betas = _tensor(predictions.rotations), _tensor(predictions.betas)
-        marked = _marked(predictions, looks)
-        points_px, marks = (seen.points_px, model.landmarks) if marked is None else (marked, None)
+        network_px = _network_keypoints(predictions, looks)
+        points_px, marks = (
+            (seen.points_px, model.landmarks) if network_px is None else (network_px, None)
+        )
         hand, sixd = model.with_shape(betas), sixd_from_rotation(R)
         fit = fit_officially(hand, sixd, points_px, seen.K, config.official, marks)
         return {
@@ -167,7 +169,9 @@ def _paper(model: FittableHand, config: RefineConfig) -> Step:
     return step
 
 
-def _marked(predictions: Predictions, looks: Looks) -> Float[Tensor, "hands 21 2"] | None:
+def _network_keypoints(
+    predictions: Predictions, looks: Looks
+) -> Float[Tensor, "hands 21 2"] | None:
     """The keypoints that the network marks, as `Observations` have points; None: it marks none."""
     if predictions.header.get("points") != KEYPOINTS or predictions.points_px is None:
         return None

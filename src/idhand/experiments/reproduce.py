@@ -19,18 +19,18 @@ from idhand.evaluation import Report, labels
 from idhand.experiments.bench import Bench, Progress
 from idhand.experiments.curve import Point
 from idhand.experiments.looks import Looks, look
-from idhand.experiments.nets import HONESTY_FILES, Nets
+from idhand.experiments.nets import COVARIANCE_FILES, Nets
 from idhand.experiments.predicting import predict
 from idhand.experiments.presets import NetName, ReproduceConfig, Row, ShapeName
 from idhand.experiments.shapes import (
     PersonShape,
     Split,
-    network_honesty,
+    network_covariance_calibration,
     rows_by_subject,
     split_pictures,
     true_shapes,
 )
-from idhand.fusion import Honesty
+from idhand.fusion import CovarianceCalibration
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.regressor import Regressor
 from idhand.records import Sample
@@ -75,14 +75,14 @@ def reproduce(
         progress: Told of everything that takes longer.
 
     Raises:
-        ValueError: If the data has nobody to evaluate, or a network's honesty is not known.
+        ValueError: If the data has nobody to evaluate, or covariances are not calibrated.
     """
     config, model = config or ReproduceConfig(), hand(nets.hand_model)
-    missing = "identity_film" not in nets.honesty
+    missing = "identity_film" not in nets.covariance_calibrations
     if missing:
         raise ValueError(
             "it is not known how far the shapes of identity_film can be believed: there is no "
-            f"{HONESTY_FILES['identity_film']} beside the networks; give --validation, a set of "
+            f"{COVARIANCE_FILES['identity_film']} beside the networks; give --validation, a set of "
             "other people, to find out"
         )
     chosen, samples = chosen_pictures(data, config)
@@ -112,7 +112,7 @@ def reproduce(
     )
 
 
-def fitted_honesty(
+def with_fitted_covariances(
     nets: Nets, validation: Shards, out: Path, *, progress: Progress | None = None
 ) -> Nets:
     """The networks, with how far they can be believed found out on other people and kept in files.
@@ -120,7 +120,7 @@ def fitted_honesty(
     Args:
         nets: Trained networks.
         validation: People who were neither trained on nor are tested.
-        out: Folder for the files of `HONESTY_FILES` and the looks.
+        out: Folder for the files of `COVARIANCE_FILES` and the looks.
         progress: Told of what takes longer.
 
     Raises:
@@ -130,12 +130,12 @@ def fitted_honesty(
     chosen, samples = chosen_pictures(validation, ReproduceConfig())
     looks = looked_at(validation, chosen, out / "looks_validation.npz", nets.baseline, progress)
     truth = true_shapes(samples, model)
-    honesty: dict[str, Honesty] = {}
-    for name, file in HONESTY_FILES.items():
+    calibrations: dict[str, CovarianceCalibration] = {}
+    for name, file in COVARIANCE_FILES.items():
         seen = predict(getattr(nets, name), looks, model=model, method=name)
-        honesty[name] = network_honesty(seen, truth, model.prior, model)
-        honesty[name].save(out / file)
-    return replace(nets, honesty=honesty)
+        calibrations[name] = network_covariance_calibration(seen, truth, model.prior, model)
+        calibrations[name].save(out / file)
+    return replace(nets, covariance_calibrations=calibrations)
 
 
 def looked_at(

@@ -15,7 +15,7 @@ from idhand.nets.estimate import Estimate
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
 from idhand.refinement import ObjectiveConfig, State
-from idhand.refinement.evidence import FLIP, observed
+from idhand.refinement.observing import FLIP, observed
 from idhand.refinement.points import keypoints, posed_points
 from idhand.refinement.start import translation
 

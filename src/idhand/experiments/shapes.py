@@ -14,7 +14,13 @@ from idhand.evaluation.hands import keypoint_regressor
 from idhand.evaluation.metrics import MM_PER_M, bone_errors_mm
 from idhand.evaluation.shapes import measure_errors_mm
 from idhand.experiments.looks import Looks, evidence
-from idhand.fusion import FusionConfig, Honesty, fit_honesty, fuse, with_hand_length
+from idhand.fusion import (
+    CovarianceCalibration,
+    FusionConfig,
+    fit_covariance_calibration,
+    fuse,
+    with_hand_length,
+)
 from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
 from idhand.predictions import Predictions
 from idhand.records import Sample
@@ -177,14 +183,14 @@ def with_lengths(
     }
 
 
-def network_honesty(
+def network_covariance_calibration(
     predictions: Predictions,
     truth: PersonShapes,
     prior: ShapePrior,
     model: FittableHand,
     *,
     seed: int = 0,
-) -> Honesty:
+) -> CovarianceCalibration:
     """How far a network's covariances can be believed, from people it was not trained on.
 
     Raises:
@@ -204,7 +210,7 @@ def network_honesty(
     people = [(_tensor(betas[rows]), _tensor(covs[rows])) for rows in found.values() if rows]
     known = [truth[subject].betas for subject, rows in found.items() if rows]
     goal = _tensor(np.stack(known)) if known else torch.zeros(0, model.num_betas).double()
-    return fit_honesty(people, goal, prior, model, seed=seed)
+    return fit_covariance_calibration(people, goal, prior, model, seed=seed)
 
 
 def shape_errors_mm(

@@ -1,4 +1,4 @@
-"""Honesty from people whose shapes are known: maximum likelihood, checked on others in folds."""
+"""Covariances calibrated on people of known shape: maximum likelihood, checked in folds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from idhand.fusion.covariance_calibration import CovarianceCalibration
 from idhand.fusion.fusing import (
     FusionConfig,
     agreement,
-    evidence,
+    likelihoods,
     posterior,
     summed,
     whitened,
 )
-from idhand.fusion.honesty import Honesty
 from idhand.hand import HandModel, ShapePrior
 
 NUM_FOLDS = 5
 """Of people."""
 
 
-def fit_honesty(
+def fit_covariance_calibration(
     people: Sequence[tuple[Float[Tensor, "photos betas"], Float[Tensor, "photos betas betas"]]],
     truth: Float[Tensor, "people betas"],
     prior: ShapePrior,
@@ -30,7 +30,7 @@ def fit_honesty(
     *,
     sizes: Sequence[int] = (1, 2, 5, 10, 20),
     seed: int = 0,
-) -> Honesty:
+) -> CovarianceCalibration:
     """Find the scale and the shared error under which true shapes are most likely.
 
     The likelihood is that of the fused shapes of random photos, as many as each of `sizes` where
@@ -50,7 +50,7 @@ def fit_honesty(
         ValueError: If there are too few people to tell anything.
     """
     if len(people) < 5:
-        raise ValueError(f"honesty is fitted on 5 people or more, there are {len(people)}")
+        raise ValueError(f"covariances are calibrated on 5 people or more, there are {len(people)}")
     root, goal = whitened(truth, prior)
     groups = _groups(people, goal, prior, sizes, torch.Generator().manual_seed(seed))
     distances: list[Tensor] = []
@@ -60,7 +60,7 @@ def fit_honesty(
         distances.append(_normal_errors(groups, ~inside, scale, shared)[0].square().flatten())
     scale, shared = _most_likely(groups, torch.ones_like(groups.is_largest))
     shared = root @ shared @ root.mT
-    return Honesty(
+    return CovarianceCalibration(
         model=model.name,
         scale=float(scale),
         shared=(shared + shared.mT) / 2,
@@ -91,7 +91,7 @@ def _groups(
     """One group of random photos for each person and size."""
     rows: list[tuple[Tensor, Tensor, int, bool]] = []
     for person, (betas, covs) in enumerate(people):
-        photos = evidence(betas, covs, prior)
+        photos = likelihoods(betas, covs, prior)
         order = torch.randperm(len(betas), generator=rng)
         counts = sorted({min(size, len(betas)) for size in sizes})
         for count in counts:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from idhand.fusion.honesty import Honesty
+from idhand.fusion.covariance_calibration import CovarianceCalibration
 from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
 
 FusionMode = Literal["mean", "median", "top_k", "softmax", "covariance"]
@@ -35,7 +35,7 @@ class FusionConfig:
     top_k: int = 10
     temperature: float = 1.0
     """Of the softmax, in units of the confidence."""
-    honesty: Honesty | None = None
+    covariance_calibration: CovarianceCalibration | None = None
     """None: stated covariances are taken as they are, and no error is shared."""
     reweightings: int = 4
     """Rounds of weighing the photos by how well they agree."""
@@ -65,7 +65,7 @@ class Fused:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Likelihoods:
     """What photos add to the prior, in coordinates in which the prior is the unit Gaussian."""
 
     betas: Float[Tensor, "*batch photos betas"]
@@ -76,16 +76,16 @@ class Evidence:
     root: Float[Tensor, "*batch photos betas betas"]
     """R with R Rᵀ the pseudo-inverse of the information."""
 
-    def __getitem__(self, chosen: Tensor) -> "Evidence":
+    def __getitem__(self, chosen: Tensor) -> "Likelihoods":
         """These photos of one person: an index for each, in any batch of draws."""
-        return Evidence(**{name: value[chosen] for name, value in vars(self).items()})
+        return Likelihoods(**{name: value[chosen] for name, value in vars(self).items()})
 
 
-def evidence(
+def likelihoods(
     betas: Float[Tensor, "*batch photos betas"],
     covs: Float[Tensor, "*batch photos betas betas"] | None,
     prior: ShapePrior,
-) -> Evidence:
+) -> Likelihoods:
     """Take the prior out of each photo's Gaussian.
 
     Where a photo is less sure than the prior it says nothing.
@@ -110,7 +110,7 @@ def evidence(
     gain = torch.where(seen, gain, torch.zeros_like(gain))
     along = (axes.mT @ white[..., None])[..., 0]
     root_gain = torch.where(seen, gain.clamp_min(MIN_GAIN).rsqrt(), torch.zeros_like(gain))
-    return Evidence(
+    return Likelihoods(
         betas=white,
         information=(axes * gain[..., None, :]) @ axes.mT,
         vector=(axes @ torch.where(seen, total * along, torch.zeros_like(along))[..., None])[
@@ -131,7 +131,7 @@ def fuse(
 
     Args:
         betas: What the network says of each photo.
-        covs: How sure it is; `covariance` is at its best with them, see `evidence`.
+        covs: How sure it is; `covariance` is at its best with them, see `likelihoods`.
         confidence: Larger is better; for `top_k` and `softmax`.
         prior: Population.
         config: Mode and robustness.
@@ -139,11 +139,11 @@ def fuse(
     Raises:
         ValueError: If there is no photo, or the mode needs a confidence and there is none.
     """
-    return combine(evidence(betas, covs, prior), confidence, prior, config)
+    return combine(likelihoods(betas, covs, prior), confidence, prior, config)
 
 
 def combine(
-    photos: Evidence,
+    photos: Likelihoods,
     confidence: Float[Tensor, "*batch photos"] | None,
     prior: ShapePrior,
     config: FusionConfig,
@@ -152,7 +152,7 @@ def combine(
     if photos.betas.shape[-2] == 0:
         raise ValueError("there are no photos to fuse; at least one is needed")
     root = torch.linalg.cholesky(prior.covariance)
-    scale, shared, inflation = _honesty(config, root)
+    scale, shared, inflation = _covariance_terms(config, root)
     weights = _weights(photos, confidence, config, scale, shared)
     mean, covariance = posterior(*summed(photos, weights, scale), shared)
     match config.mode:
@@ -214,19 +214,23 @@ def whitened(
     return root, torch.linalg.solve_triangular(root, off, upper=False)[..., 0]
 
 
-def _honesty(
+def _covariance_terms(
     config: FusionConfig, root: Float[Tensor, "betas betas"]
 ) -> tuple[float, Float[Tensor, "betas betas"], float]:
     """Scale, shared error in the whitened coordinates, and inflation."""
-    honesty = config.honesty
-    if honesty is None:
+    calibration = config.covariance_calibration
+    if calibration is None:
         return 1.0, torch.zeros_like(root), 1.0
     inverse = torch.linalg.inv(root)
-    return honesty.scale, inverse @ honesty.shared.to(root) @ inverse.mT, honesty.inflation
+    return (
+        calibration.scale,
+        inverse @ calibration.shared.to(root) @ inverse.mT,
+        calibration.inflation,
+    )
 
 
 def summed(
-    photos: Evidence, weights: Float[Tensor, "*batch photos"], scale: float
+    photos: Likelihoods, weights: Float[Tensor, "*batch photos"], scale: float
 ) -> tuple[Float[Tensor, "*batch betas betas"], Float[Tensor, "*batch betas"]]:
     """Information and vector of all photos together."""
     return (
@@ -255,7 +259,7 @@ def posterior(
 
 
 def _weights(
-    photos: Evidence,
+    photos: Likelihoods,
     confidence: Float[Tensor, "*batch photos"] | None,
     config: FusionConfig,
     scale: float,
@@ -288,7 +292,7 @@ def _needed(
 
 
 def agreement(
-    photos: Evidence, config: FusionConfig, scale: float, shared: Float[Tensor, "betas betas"]
+    photos: Likelihoods, config: FusionConfig, scale: float, shared: Float[Tensor, "betas betas"]
 ) -> Float[Tensor, "*batch photos"]:
     """Weights that fall with the distance from what the others say (redescending).
 

@@ -75,7 +75,7 @@ class Reader:
         assert isinstance(backbone, HandBackbone)
         if not backbone.marks_keypoints:
             return None
-        return marked_px(
+        return network_keypoints_px(
             backbone,
             np.stack([d.features for d in detections]),  # pyright: ignore
             [d.landmarks_px for d in detections],
@@ -116,7 +116,7 @@ class Reader:
         )
 
 
-def marked_px(
+def network_keypoints_px(
     backbone: HandBackbone,
     features: Float[np.ndarray, "hands features"],
     landmarks_px: Iterable[Float[np.ndarray, "21 2"]],

@@ -1,11 +1,11 @@
 """Hand + 2D points + K → pose: second order, batched, evaluating landmark points only."""
 
-from idhand.refinement.evidence import hand_size_px as hand_size_px
-from idhand.refinement.evidence import observations as observations
 from idhand.refinement.objective import Objective as Objective
 from idhand.refinement.objective import ObjectiveConfig as ObjectiveConfig
 from idhand.refinement.objective import Observations as Observations
 from idhand.refinement.objective import State as State
+from idhand.refinement.observing import hand_size_px as hand_size_px
+from idhand.refinement.observing import observations as observations
 from idhand.refinement.solver import STATUS_NAMES as STATUS_NAMES
 from idhand.refinement.solver import RefinementConfig as RefinementConfig
 from idhand.refinement.solver import Solution as Solution

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from idhand.geometry import project
 from idhand.hand import FittableHand
-from idhand.refinement.evidence import unit_bones
 from idhand.refinement.objective import Objective, ObjectiveConfig, Observations, State
+from idhand.refinement.observing import unit_bones
 from idhand.refinement.points import keypoints, posed_points
 from idhand.refinement.solver import (
     DIVERGED,
@@ -21,7 +21,7 @@ from idhand.refinement.solver import (
 )
 from idhand.refinement.start import translation
 
-Whose = Literal["landmarks", "network", "both"]
+EvidenceSource = Literal["landmarks", "network", "both"]
 MAX_DEPTH_RATIO = 1.5
 """A solution that is nearer or farther than the closed form by more than this went astray."""
 
@@ -46,9 +46,9 @@ class Trust:
         ValueError: If there is no such source, or a weight is not positive.
     """
 
-    directions: Whose = "both"
+    directions: EvidenceSource = "both"
     """Whose bone directions are the evidence of the third dimension."""
-    points: Whose = "both"
+    points: EvidenceSource = "both"
     """Whose points in the picture are fitted, of a network that marks keypoints."""
     direction_weight: float = 10.0
     """Of the network's against the landmark net's, where both count."""
@@ -56,14 +56,14 @@ class Trust:
 
     def __post_init__(self):
         for name in ("directions", "points"):
-            if getattr(self, name) not in get_args(Whose):
-                known = ", ".join(get_args(Whose))
+            if getattr(self, name) not in get_args(EvidenceSource):
+                known = ", ".join(get_args(EvidenceSource))
                 raise ValueError(f"{name} must be one of {known}; got '{getattr(self, name)}'")
         if min(self.direction_weight, self.point_weight) <= 0:
             raise ValueError("direction_weight and point_weight must be positive")
 
 
-def network_evidence(
+def with_network(
     model: FittableHand,
     rotations: Float[Tensor, "batch 16 3 3"],
     betas: Float[Tensor, "batch betas"],
@@ -108,7 +108,7 @@ def network_evidence(
     return State(R=rotations[:, 0], wrist=wrist, angles=angles, betas=betas), seen
 
 
-def _mixed(landmarks: Tensor, network: Tensor, whose: Whose, weight: float) -> Tensor:
+def _mixed(landmarks: Tensor, network: Tensor, whose: EvidenceSource, weight: float) -> Tensor:
     match whose:
         case "landmarks":
             return landmarks

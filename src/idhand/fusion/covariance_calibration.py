@@ -1,8 +1,8 @@
-"""How far a network's stated covariances can be believed, and the file that says so."""
+"""Calibration of the covariances that a network states, and its file."""
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,16 +12,18 @@ from torch import Tensor
 from idhand.files import FileKind, read_json, replacing
 
 KIND = FileKind(
-    format="idhand honesty",
+    format="idhand covariance calibration",
     version=1,
-    name="file that says how honest a network is",
+    name="file of calibrated covariances",
     remedy="fit it again",
 )
+OLD_KIND = replace(KIND, format="idhand honesty")
+"""What files written before the present name say; they keep being read."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Honesty:
-    """How far a network's stated covariances can be believed: fitted on people with known shapes.
+class CovarianceCalibration:
+    """How a network's stated covariances compare with its errors, fitted on people of known shape.
 
     A photo's error is one of its own, with `scale` times the covariance that the network states,
     plus one that all photos of the person share.
@@ -57,16 +59,18 @@ class Honesty:
             temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
     @staticmethod
-    def load(path: Path) -> "Honesty":
+    def load(path: Path) -> "CovarianceCalibration":
         """Read what `save` wrote.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If it is something else or damaged.
         """
-        document = KIND.check(read_json(path, KIND.remedy), path)
+        document = read_json(path, KIND.remedy)
+        is_old = isinstance(document, dict) and document.get("format") == OLD_KIND.format
+        document = (OLD_KIND if is_old else KIND).check(document, path)
         try:
-            return Honesty(
+            return CovarianceCalibration(
                 model=str(document["model"]),
                 scale=float(document["scale"]),
                 inflation=float(document["inflation"]),
