@@ -176,6 +176,9 @@ def test_selection_and_concatenation_are_opposites():
     assert (whole.model, whole.method) == ("toy", "guess")
     assert people["person-1"].sample_id == ("0-002", "0-003")
     assert_same(concatenate(list(people.values())), whole)
+    unknown = replace(whole, subject=("", *whole.subject[1:5], ""))
+    with pytest.raises(ValueError, match="of which 2 of 6 do not say whose hand they show"):
+        unknown.by_subject()
 
 
 def test_what_cannot_be_concatenated():

@@ -18,12 +18,12 @@ from torch import nn
 
 import idhand.training.features as features_module
 from idhand.assets import hand, open_hand
-from idhand.data import encode_sample
+from idhand.data import MemoryData, encode_sample
 from idhand.nets.files import load_regressor, saved_meta
 from idhand.nets.heatmaps import HeatmapNet
 from idhand.nets.regressor import Regressor
 from idhand.records import Sample
-from idhand.training import PRESETS, Run, TrainConfig
+from idhand.training import PRESETS, TrainConfig, Training
 from idhand.training.batches import Batch
 from idhand.training.colour import ColourConfig, paper_colour, recoloured
 from idhand.training.draws import Once, Order
@@ -102,8 +102,8 @@ class HandSource:
         return {"set": "noise", "first": self.first}
 
 
-def hands(count: int, first: int = 0) -> list[Sample]:
-    return [hand_sample(first + index) for index in range(count)]
+def hands(count: int, first: int = 0) -> MemoryData:
+    return MemoryData(hand_sample(first + index) for index in range(count))
 
 
 PLAIN = CropConfig(jitter=None)
@@ -347,7 +347,7 @@ def test_damaged_features(content: bytes, tmp_path: Path):
 
 
 def test_features_without_labels(tmp_path: Path):
-    samples = [*hands(3), replace(hand_sample(3), rotations=None)]
+    samples = MemoryData([*hands(3), replace(hand_sample(3), rotations=None)])
     with pytest.raises(ValueError, match="sample 00003 of 'noise' has no rotations"):
         cache_features(MeanColours(), samples, tmp_path, FEATURES)
 
@@ -558,8 +558,8 @@ def test_impossible_trainings(changes: dict[str, Any], sentence: str):
         debug(**changes)
 
 
-def small_run(folder: Path, config: TrainConfig | None = None, **options: Any) -> Run:
-    return Run(
+def small_run(folder: Path, config: TrainConfig | None = None, **options: Any) -> Training:
+    return Training(
         config=config or debug(),
         samples=hands(12),
         folder=folder / "run",

@@ -227,7 +227,7 @@ class _Run:
     def add(self, sample: Sample, view: View, place: int) -> None:
         """One more hand, of the picture at this place."""
         self._crops.append(crop_of(sample.rgb, view))
-        self._subjects.append(sample.subject)
+        self._subjects.append(sample.subject or "")
         self.views.append(view)
         self.places.append(place)
         if len(self._crops) == CROP_BATCH:

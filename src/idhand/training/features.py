@@ -7,7 +7,7 @@ kill. Chunks do not depend on the number of processes.
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -19,11 +19,11 @@ import torch
 from jaxtyping import Float, Float16, Float32
 from torch import Tensor, nn
 
+from idhand.data import DataSet, describe
 from idhand.files import FileKind, read_arrays, read_json, remove_leftovers, replacing
-from idhand.records import Sample
 from idhand.training.batches import Batch
 from idhand.training.draws import Once, Order
-from idhand.training.examples import CropConfig, batch_of, describe, make_example
+from idhand.training.examples import CropConfig, batch_of, make_example
 from idhand.training.processes import start_worker
 
 KIND = FileKind(
@@ -62,7 +62,7 @@ class FeatureConfig:
         if self.views < 1:
             raise ValueError(f"there must be 1 view of each sample or more, got {self.views}")
 
-    def about(self, samples: Sequence[Sample]) -> dict[str, Any]:
+    def about(self, samples: DataSet) -> dict[str, Any]:
         """What fixes the bytes of the cache, in types of JSON."""
         values = {**asdict(self), "data": describe(samples), "num_samples": len(samples)}
         return json.loads(json.dumps({**KIND.header, **values}))
@@ -76,7 +76,7 @@ def feature_folder(root: Path, about: dict[str, Any]) -> Path:
 
 def cache_features(
     backbone: nn.Module,
-    samples: Sequence[Sample],
+    samples: DataSet,
     folder: Path,
     config: FeatureConfig,
     *,
@@ -151,7 +151,7 @@ class _Job:
     """What a worker knows from its start."""
 
     backbone: nn.Module
-    samples: Sequence[Sample]
+    samples: DataSet
     folder: Path
     config: FeatureConfig
     device: torch.device
@@ -187,9 +187,7 @@ class _Job:
         return batch_of(examples, indices, 0)
 
 
-def _check_range(
-    features: Tensor, samples: Sequence[Sample], batch: Batch, config: FeatureConfig
-) -> None:
+def _check_range(features: Tensor, samples: DataSet, batch: Batch, config: FeatureConfig) -> None:
     """Float16 must hold every feature."""
     wrong = ~(features.abs() <= torch.finfo(torch.float16).max).all(1)
     if wrong.any():
@@ -253,10 +251,10 @@ class FeatureExamples:
     points_px: Float32[np.ndarray, "examples 21 2"]
     about: dict[str, Any]
     """What fixes them."""
-    samples: Sequence[Sample]
+    samples: DataSet
 
     @staticmethod
-    def read(folder: Path, samples: Sequence[Sample]) -> "FeatureExamples":
+    def read(folder: Path, samples: DataSet) -> "FeatureExamples":
         """Read a finished cache.
 
         Raises:

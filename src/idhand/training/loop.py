@@ -127,11 +127,11 @@ def train(
         if group.is_first:
             checkpoints.remove_leftovers()
         batches = examples.batches(order, state.step, num_steps, rank=group.rank, ranks=group.ranks)
-        run = _Run(
+        loop = _Loop(
             config=config, order=order, num_steps=num_steps, group=group, log=log, origin=origin,
             state=state, examples=examples, checkpoints=checkpoints, validate=validate,
         )  # fmt: skip
-        run.loop(batches)
+        loop.run(batches)
     return Trained(task=state.result.eval(), steps=state.step, metrics=state.metrics)
 
 
@@ -158,7 +158,7 @@ def _resume(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
+class _Loop:
     """The loop with what it needs at hand."""
 
     config: LoopConfig
@@ -172,7 +172,7 @@ class _Run:
     checkpoints: Checkpoints
     validate: Validate | None
 
-    def loop(self, batches: Iterator[Batch]) -> None:
+    def run(self, batches: Iterator[Batch]) -> None:
         """All steps that are not yet done."""
         config, state, group = self.config, self.state, self.group
         parallel = self._parallel()

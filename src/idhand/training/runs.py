@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from idhand.assets import hand
+from idhand.data import DataSet
 from idhand.data.manifest import sha256_of
 from idhand.files import replacing
 from idhand.nets.backbones import HandBackbone
@@ -21,7 +22,6 @@ from idhand.nets.files import load_regressor, save_net
 from idhand.nets.heatmaps import HeatmapNet
 from idhand.nets.regressor import Regressor
 from idhand.nets.resnet import ResNet, load_imagenet
-from idhand.records import Sample
 from idhand.training.batches import Examples
 from idhand.training.checkpoints import Checkpoints
 from idhand.training.config import TrainConfig
@@ -44,14 +44,14 @@ MEASURED = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Training:
     """What is trained on what, and where everything goes."""
 
     config: TrainConfig
-    samples: Sequence[Sample]
+    samples: DataSet
     folder: Path
     """For log, checkpoints and the network."""
-    val: Sequence[Sample] | None = None
+    val: DataSet | None = None
     """Other people, to validate with."""
     start: Path | None = None
     """A trained network to start from; `confidence` needs one."""
@@ -110,7 +110,7 @@ class Run:
         model = hand(net.config.hand_model)
         for samples in (self.samples, self.val):
             if samples is not None and len(samples):
-                check_labels(samples[0], "hand", model.name)
+                check_labels(samples.label(0), "hand", model.name)
         if self.config.views is None:
             examples, val = self._pictures(self.samples), self._val_pictures()
         else:
@@ -151,7 +151,7 @@ class Run:
             )
         return net
 
-    def _pictures(self, samples: Sequence[Sample], *, training: bool = True) -> Examples:
+    def _pictures(self, samples: DataSet, *, training: bool = True) -> Examples:
         config = self.config
         is_2d = config.task == "heatmaps"
         crops = config.crops if training else replace(config.crops, colour=None)
