@@ -32,7 +32,7 @@ class DataSet(Protocol):
     def label(self, index: int) -> Sample:
         """The same sample without its pixels, as fast as the set can give it.
 
-        `rgb` has the picture's size and must not be looked at, `parts` is None; everything else is
+        `rgb` has the picture's size and shows nothing, `parts` is None; everything else is
         as in `self[index]`.
         """
         ...

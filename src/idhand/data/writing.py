@@ -42,7 +42,7 @@ ESTIMATE_SAMPLES = 8
 """Made before the work begins, to know how much room the set needs. It also fills the caches that
 forked workers inherit."""
 POLL_S = 0.25
-"""How often progress is told."""
+"""How often `progress` is called."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Progress = Callable[[int, int], None]

@@ -1,7 +1,7 @@
 """Intervals by bootstrap over people: pictures of one person are not independent, people are.
 
 Where nobody knows whose hand a picture shows, the picture is drawn by itself. Intervals over
-pictures are too narrow if pictures share people, so whoever prints them says so (`drawn_over`).
+pictures are too narrow if pictures share people, so tables name what they are over (`drawn_over`).
 
 Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, ch. 13 (percentiles); with
 whole people drawn, as is usual for clustered data.
@@ -42,7 +42,7 @@ def clusters(subjects: Sequence[str]) -> list[str]:
 
 
 def drawn_over(subjects: Sequence[str]) -> str:
-    """What intervals on these pictures are over, in the words of a table's title."""
+    """What intervals on these pictures are over, for a table's title."""
     num_unknown = sum(not subject for subject in subjects)
     if not num_unknown:
         return "people"

@@ -223,10 +223,10 @@ class _Tally:
 
     def note_missed(self, rows: Int[np.ndarray, " n"], truth: Hands) -> None:
         """Hands that the method did not find."""
-        says_position = self.predictions.wrist_cam is not None
+        has_position = self.predictions.wrist_cam is not None
         poses = self.predictions.rotations is not None
-        says_pixels = (says_position and poses) or self.predictions.points_px is not None
-        self._keep(rows, missed_scores(truth, says_position=says_position, says_pixels=says_pixels))
+        has_pixels = (has_position and poses) or self.predictions.points_px is not None
+        self._keep(rows, missed_scores(truth, has_position=has_position, has_pixels=has_pixels))
         self.keypoint_errors_mm[rows] = np.where(truth.valid.numpy(), np.inf, np.nan)
 
     def note_found(self, rows: Int[np.ndarray, " n"], hands: Hands, truth: Hands) -> None:

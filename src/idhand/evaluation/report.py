@@ -76,7 +76,7 @@ class Report:
     """One method on one set of pictures. Rows are pictures for which there was a prediction.
 
     Means are over pictures, each counts the same. A missed hand has no distances, so they are NaN
-    and left out of these means, and `num_missed` says how many; where a metric counts what is
+    and left out of these means, and `num_missed` counts them; where a metric counts what is
     right (AUC, F, PCK) a missed hand counts 0.
     """
 

@@ -24,7 +24,7 @@ from idhand.hand import FittableHand
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import View, box_roi, crop_of, landmark_roi, view_of
 from idhand.nets.estimate import Estimate
-from idhand.nets.reading import marked_px
+from idhand.nets.reading import predicted_px
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
 from idhand.records import Sample
@@ -88,8 +88,8 @@ def predict(
             estimates.append(net.from_features(inputs, told, known))
     seen = looks.select(hits)
     fields = estimate_fields(estimates, seen.R_cam_view, with_cov=betas is None)
-    if net.backbone.marks_keypoints:
-        fields["points_px"] = marked_px(
+    if net.backbone.predicts_keypoints:
+        fields["points_px"] = predicted_px(
             net.backbone, features[hits], seen.landmarks_px, seen.is_right
         )
     fields["wrist_cam"] = wrists(

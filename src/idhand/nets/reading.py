@@ -66,16 +66,16 @@ class Reader:
     def keypoints_px(
         self, detections: Sequence[Detection]
     ) -> Float[np.ndarray, "hands 21 2"] | None:
-        """The keypoints that the backbone marks in the real picture; None: it marks others.
+        """The keypoints that the backbone predicts in the real picture; None: it predicts others.
 
         Args:
             detections: With features.
         """
         backbone = self.net.backbone
         assert isinstance(backbone, HandBackbone)
-        if not backbone.marks_keypoints:
+        if not backbone.predicts_keypoints:
             return None
-        return marked_px(
+        return predicted_px(
             backbone,
             np.stack([d.features for d in detections]),  # pyright: ignore
             [d.landmarks_px for d in detections],
@@ -116,13 +116,13 @@ class Reader:
         )
 
 
-def marked_px(
+def predicted_px(
     backbone: HandBackbone,
     features: Float[np.ndarray, "hands features"],
     landmarks_px: Iterable[Float[np.ndarray, "21 2"]],
     is_right: Iterable[bool | np.bool_],
 ) -> Float[np.ndarray, "hands 21 2"]:
-    """What a backbone marks, from upright crops' features to the real pictures.
+    """The keypoints that a backbone predicts, from upright crops' features to the real pictures.
 
     Args:
         backbone: Whose features they are.
@@ -136,5 +136,5 @@ def marked_px(
 
 
 def _upright(detection: Detection) -> Roi:
-    """The square that is looked at, in which every hand is a right one."""
+    """The square that is cut, in which every hand is a right one."""
     return replace(landmark_roi(detection.landmarks_px), is_mirrored=not detection.is_right)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from idhand.data import DataSet, describe
 from idhand.detection.roi import CROP_SIZE_PX, STABLE_LANDMARKS
 from idhand.nets.crops import (
+    Cut,
     JitterConfig,
     View,
     box_roi,
@@ -26,7 +27,6 @@ from idhand.training.colour import ColourConfig, recoloured
 from idhand.training.draws import Once, Order
 from idhand.training.processes import start_worker
 
-Cut = Literal["landmark", "box"]
 Labels = Literal["hand", "keypoints"]
 """What must be known: pose and shape (`hand`), or keypoints in the picture alone."""
 
@@ -40,8 +40,7 @@ class CropConfig:
     """
 
     cut: Cut = "landmark"
-    """`landmark`: upright, as the hand net expects it. `box`: level, twice the keypoints' box, as
-    the paper does it."""
+    """See `idhand.nets.crops.Cut`."""
     jitter: JitterConfig | None = field(
         default_factory=lambda: JitterConfig(rotation_deg=15.0, shift=0.08, scale=0.12)
     )

@@ -52,7 +52,7 @@ class FeatureConfig:
     backbone: str
     """Name of a frozen one; its weights are part of the package."""
     label: str = ""
-    """What tells it from one of other weights."""
+    """Distinguishes it from one of the same name with other weights."""
     views: int = 1
     """Crops of each sample, each with a jitter of its own."""
     crops: CropConfig
@@ -109,12 +109,12 @@ def cache_features(
         backbone=backbone, samples=samples, folder=folder, config=config,
         device=device or torch.device("cpu"),
     )  # fmt: skip
-    total, report = len(samples) * config.views, progress or (lambda done, total: None)
+    total, progress = len(samples) * config.views, progress or (lambda done, total: None)
     done = total - sum(len(plan[name]) for name in missing)
-    report(done, total)
+    progress(done, total)
     for name in _made(job, {name: plan[name] for name in missing}, workers):
         done += len(plan[name])
-        report(done, total)
+        progress(done, total)
     remove_leftovers(folder, "chunk-*.npz", ABOUT)
     return FeatureExamples.read(folder, samples)
 
@@ -194,12 +194,12 @@ def _check_range(features: Tensor, samples: DataSet, batch: Batch, config: Featu
         sample = samples[int(batch.index[wrong][0]) // config.views]
         raise ValueError(
             f"features of sample {sample.id} of '{sample.dataset}' do not fit into float16 or are "
-            "no numbers; look at the picture, or leave the sample out"
+            "no numbers; check the picture, or leave the sample out"
         )
 
 
 def _made(job: _Job, missing: dict[str, range], workers: int) -> Iterator[str]:
-    """Make chunks and say which are finished."""
+    """Make chunks and yield the names of those that are finished."""
     if not missing:
         return
     if min(workers, len(missing)) == 1:
