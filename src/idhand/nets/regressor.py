@@ -273,9 +273,7 @@ class IdentityFilm(nn.Module):
 def _known(features: Tensor, betas: Tensor | None, known: Tensor | None) -> Tensor:
     if betas is None:
         if known is not None and known.any():
-            raise ValueError(
-                "some people are known, but their betas are not given; give betas, or known=None"
-            )
+            raise ValueError("some people are known, but no betas are given; give their betas")
         return torch.zeros(len(features), dtype=torch.bool, device=features.device)
     if known is None:
         return torch.ones(len(features), dtype=torch.bool, device=features.device)
