@@ -740,7 +740,7 @@ def anonymous(samples: Sequence[Sample], known: int = 0) -> list[Sample]:
     return [replace(s, subject=s.subject if i < known else None) for i, s in enumerate(samples)]
 
 
-def test_of_unknown_people_intervals_are_over_pictures(model: HandModel, samples: list[Sample]):
+def test_of_unknown_people_intervals_are_over_pictures(model: FittableHand, samples: list[Sample]):
     guess = predicted(samples, 0.1)
     whole = evaluate(guess, samples, model)
     unknown = evaluate(guess, anonymous(samples), model)
@@ -760,7 +760,7 @@ def test_of_unknown_people_intervals_are_over_pictures(model: HandModel, samples
     assert summary["num_subjects"] == 0
 
 
-def test_some_people_are_unknown(model: HandModel, samples: list[Sample]):
+def test_some_people_are_unknown(model: FittableHand, samples: list[Sample]):
     report = evaluate(predicted(samples, 0.1), anonymous(samples, known=8), model)
     assert report.intervals_over == "people, and over 4 pictures of unknown people"
     assert list(report.per_subject("mpjpe_root")) == ["person-0", "person-1"]
@@ -783,7 +783,7 @@ def test_many_clusters_give_the_interval_of_the_normal_distribution():
 
 
 def test_a_set_of_two_hand_models_is_compared_by_the_own_ones(
-    model: HandModel, samples: list[Sample]
+    model: FittableHand, samples: list[Sample]
 ):
     """One model a side: of the other side's samples only keypoints are compared."""
     mixed = [s if s.is_right else replace(s, model="another", betas=np.ones(3)) for s in samples]
