@@ -813,13 +813,13 @@ def test_labels_alone_are_the_labels(tmp_path: Path, monkeypatch: pytest.MonkeyP
     files = shards.entry(0)
     with pytest.raises(ValueError, match=r"its \.jpg cannot be decoded"):
         decode_labels({**files, "jpg": b"nothing"})
-    with pytest.raises(ValueError, match="its JSON cannot be read"):
+    with pytest.raises(ValueError, match="its JSON is not readable"):
         decode_labels({**files, "json": b"nothing"})
     assert decode_sample(files).id == decode_labels(files).id
     damaged = {**files, "json": b"nothing"}
     monkeypatch.setattr(shards, "_read", lambda index: (f"fake-{index}", damaged))
     with pytest.raises(
-        ValueError, match=r"sample fake-\d+ of .*: its JSON cannot be read .*; run the command"
+        ValueError, match=r"sample fake-\d+ of .*: its JSON is not readable .*; run the command"
     ):
         next(labels(shards))
 
