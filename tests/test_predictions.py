@@ -157,9 +157,9 @@ def test_the_file_is_whole_when_it_gets_its_name(tmp_path: Path, monkeypatch: py
     def see(_descriptor: int) -> None:
         made.append([path.name for path in tmp_path.iterdir()])
 
-    monkeypatch.setattr("idhand.predictions.os.fsync", see)
+    monkeypatch.setattr("idhand.files.os.fsync", see)
     make_predictions().save(tmp_path / "a.npz")
-    ((name,),) = made
+    (name,) = made[0]
     assert name.startswith(".a."), "hidden until it is on the disk"
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
