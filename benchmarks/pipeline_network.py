@@ -69,7 +69,7 @@ def main() -> None:
         for index in range(0, len(shards), args.every):
             sample = shards[index]
             done = dict(errors_mm(pipe, sample))
-            people += [sample.subject] if done else []
+            people += [sample.subject or ""] if done else []
             for name, errors in done.items():
                 found.setdefault(name, []).append(errors)
         rng = np.random.default_rng(0)

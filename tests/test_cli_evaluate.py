@@ -1,8 +1,10 @@
 """`idhand evaluate`: the table, the files, sentences."""
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,8 +30,10 @@ def made_samples() -> list[Sample]:
 class Posed(Fake):
     """A source of pictures with a hand's truth."""
 
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
     def entry(self, index: int) -> dict[str, bytes]:
-        sample = posed_sample(index, open_hand())
+        sample = posed_sample(index, open_hand(), **self.changes)
         return encode_sample(sample, jpeg_of(sample))
 
 
@@ -60,7 +64,7 @@ def test_one_file(data: Path, files: tuple[Path, Path], capsys: pytest.CaptureFi
     told = capsys.readouterr()
     title, _, heading, _, row, *rest = told.out.splitlines()
     assert title == (
-        "**12 pictures of 3 people, standard, kinematic joints; mean [95 % interval]**"
+        "**12 pictures of 3 people, standard, kinematic joints; mean [95 % interval over people]**"
     )
     assert "| method |" in heading
     assert "MPJPE root (mm) |" in heading
@@ -68,6 +72,20 @@ def test_one_file(data: Path, files: tuple[Path, Path], capsys: pytest.CaptureFi
     assert "[" in row
     assert not "".join(rest)
     assert not told.err
+
+
+def test_nobody_is_known(
+    tmp_path: Path, files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "unknown"
+    write_shards(Posed(count=NUM_PICTURES, changes={"subject": None}), folder, workers=1)
+    assert run(files[0], "--data", folder, "--out", tmp_path / "out") == 0
+    title = capsys.readouterr().out.splitlines()[0]
+    assert title.startswith("**12 pictures of unknown people, standard")
+    assert title.endswith("mean [95 % interval over pictures]**")
+    (report,) = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["num_subjects"], report["intervals_over"]) == (0, "pictures")
+    assert report["metrics"]["mpjpe_root"]["low"] < report["metrics"]["mpjpe_root"]["high"]
 
 
 def test_several_files_are_compared(

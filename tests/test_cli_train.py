@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from idhand.cli import main
-from idhand.cli.train import Command, Preset, make_run
+from idhand.cli.train import Command, Preset, make_training
 from idhand.data import write_shards
 from idhand.nets.files import load_regressor
-from idhand.training import PRESETS, Run, Trained
+from idhand.training import PRESETS, Trained, Training
 from idhand.training.processes import Group
 from tests.test_training_data import HandSource
 
@@ -57,10 +57,10 @@ def test_a_network_from_a_folder(sets: Path, tmp_path: Path, capsys):
 def test_a_loss_that_is_no_number(
     sets: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ):
-    def stopped(run: Run) -> tuple[Trained, Path]:
+    def stopped(run: Training) -> tuple[Trained, Path]:
         raise FloatingPointError("training stopped in step 5: mesh not finite")
 
-    monkeypatch.setattr(Run, "__call__", stopped)
+    monkeypatch.setattr(Training, "__call__", stopped)
     assert train("debug", "--data", sets / "train", "--out", tmp_path) == 2
     assert "idhand: training stopped in step 5: mesh not finite" in capsys.readouterr().err
 
@@ -112,12 +112,14 @@ def test_flags_reach_the_training(sets: Path, tmp_path: Path):
         preset="paper_identity", data=sets / "train", out=tmp_path, steps=7, batch=3, lr=0.5,
         seed=9, amp=True, workers=0, cache=tmp_path / "kept",
     )  # fmt: skip
-    run = make_run(command, Group())
+    run = make_training(command, Group())
     loop = run.config.loop
     assert (loop.steps, loop.epochs, loop.batch, loop.lr) == (7, None, 3, 0.5)
     assert (loop.seed, loop.amp, loop.num_workers) == (9, "bf16", 0)
     assert (run.cache, run.workers, run.val) == (tmp_path / "kept", 1, None)
-    views = make_run(Command(preset="debug", data=sets / "train", out=tmp_path, views=3), Group())
+    views = make_training(
+        Command(preset="debug", data=sets / "train", out=tmp_path, views=3), Group()
+    )
     assert views.config.views == 3
 
 

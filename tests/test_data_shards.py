@@ -28,8 +28,14 @@ from torch.utils.data import DataLoader
 
 import idhand.data.manifest as manifest_module
 import idhand.data.writing as writing_module
-from idhand.data import Shards, decode_depth, decode_sample, encode_sample, write_shards
-from idhand.data.writing import shuffled
+from idhand.data import (
+    Shards,
+    decode_depth,
+    decode_sample,
+    encode_sample,
+    write_shards,
+)
+from idhand.data.manifest import Manifest, shuffled_sequences
 from idhand.geometry import rotation_from_vector
 from idhand.records import Sample
 
@@ -231,12 +237,13 @@ def test_the_number_of_workers_changes_nothing(undisturbed: Path, tmp_path: Path
     assert contents(tmp_path) == contents(undisturbed)
 
 
-@given(start=st.integers(0, 50), count=st.integers(1, 40), frames=st.integers(1, 12))
-def test_shuffling_keeps_sequences_in_order(start: int, count: int, frames: int):
-    order = shuffled(range(start, start + count), frames)
-    assert sorted(order) == list(range(count))
-    for before, after in pairwise(order):
-        assert after == before + 1 or after % frames == 0
+@given(start=st.integers(0, 50), lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12))
+def test_shuffling_keeps_sequences_in_order(start: int, lengths: list[int]):
+    blocks = shuffled_sequences(start, lengths)
+    assert sorted(place for block in blocks for place in block) == list(range(sum(lengths)))
+    assert sorted(len(block) for block in blocks) == sorted(lengths)
+    starts = {sum(lengths[:k]) for k in range(len(lengths))}
+    assert {block.start for block in blocks} == starts
 
 
 @pytest.mark.parametrize(("frames", "sizes"), [(4, [8, 8, 4]), (20, [20])])
@@ -246,6 +253,107 @@ def test_no_shard_cuts_a_sequence(frames: int, sizes: list[int], tmp_path: Path)
     sequences = [Shards(tmp_path).key(index) for index in range(4)]
     first = int(sequences[0][-5:])
     assert sequences == [f"fake-{first + frame:05d}" for frame in range(4)]
+
+
+@dataclass(frozen=True)
+class Clips(Fake):
+    """Sequences of different lengths, and single pictures between them."""
+
+    lengths: tuple[int, ...] = (3, 4, 1, 5, 1, 1, 14, 2, 9, 3, 2)
+
+    def sequence_lengths(self) -> tuple[int, ...]:
+        return self.lengths
+
+
+def clip_numbers(shards: Shards) -> list[list[int]]:
+    """Which of the source's samples each sequence holds, in the order on disk."""
+    return [[int(shards.key(place)[-5:]) for place in group] for group in shards.sequences()]
+
+
+def expected_clips(lengths: tuple[int, ...]) -> list[list[int]]:
+    ends = np.cumsum(lengths)
+    return [list(range(end - n, end)) for end, n in zip(ends.tolist(), lengths, strict=True)]
+
+
+def test_unequal_sequences_are_whole_and_in_order(tmp_path: Path):
+    manifest = write_shards(Clips(), tmp_path, workers=2)
+    assert [shard.count for shard in manifest.shards] == [8, 7, 14, 2, 9, 5], "ten or fewer"
+    shards = Shards(tmp_path)
+    found = clip_numbers(shards)
+    assert sorted(found) == expected_clips(Clips().lengths)
+    assert found != sorted(found), "sequences are shuffled within a shard"
+    assert [i for group in shards.sequences() for i in group] == list(range(45))
+    values = json.loads((tmp_path / "manifest.json").read_text())
+    assert (values["version"], values["lengths"]) == (2, list(Clips().lengths))
+    assert [sum(shard["lengths"]) for shard in values["shards"]] == [8, 7, 14, 2, 9, 5]
+
+
+def test_unequal_sequences_do_not_depend_on_workers_and_resume(tmp_path: Path):
+    write_shards(Clips(), tmp_path / "one", workers=1)
+    with pytest.raises(ValueError, match="picture 30 cannot be made"):
+        write_shards(Clips(fails_at=30), tmp_path / "two", workers=1)
+    assert 0 < len(Shards(tmp_path / "two")) < 45
+    partial = clip_numbers(Shards(tmp_path / "two"))
+    assert all(group in expected_clips(Clips().lengths) for group in partial)
+    write_shards(Clips(), tmp_path / "two", workers=3)
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks the writer")
+def test_unequal_sequences_survive_a_kill(tmp_path: Path):
+    def write(folder: Path) -> None:
+        os.setsid()
+        write_shards(Clips(delay_s=0.01), folder, workers=2)
+
+    folder = tmp_path / "set"
+    writer = multiprocessing.get_context("fork").Process(target=write, args=(folder,))
+    writer.start()
+    wait_until((folder / "shard-00000.tar").exists)
+    os.kill(writer.pid or 0, signal.SIGKILL)
+    writer.join(10)
+    wait_until(lambda: group_is_gone(writer.pid or 0))
+    assert len(Shards(folder)) < 45, "killed in the middle"
+    write_shards(Clips(), folder, workers=2)
+    write_shards(Clips(), tmp_path / "undisturbed", workers=1)
+    assert contents(folder) == contents(tmp_path / "undisturbed")
+
+
+@given(lengths=st.lists(st.integers(1, 25), min_size=1, max_size=30))
+def test_the_plan_cuts_no_sequence_and_wastes_no_shard(lengths: list[int]):
+    num = sum(lengths)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_module, "SHARD_SAMPLES", PER_SHARD)
+        manifest = Manifest(source={}, versions={}, num_samples=num, frames=1, lengths=(*lengths,))
+        parts = list(manifest.plan.values())
+        held = [manifest.lengths_of(part) for part in parts]
+    assert [n for part in held for n in part] == lengths
+    assert [sum(part) for part in held] == [len(part) for part in parts]
+    assert all(sum(part) <= PER_SHARD or len(part) == 1 for part in held)
+    assert all(sum(a) + b[0] > PER_SHARD for a, b in pairwise(held)), "the next one did not fit"
+
+
+def test_impossible_sequences(tmp_path: Path):
+    for lengths in ((3, 4), (45, 0), (46, -1), ()):
+        with pytest.raises(ValueError, match=r"lengths of the \d sequences must be 1 or more each"):
+            write_shards(Clips(lengths=lengths), tmp_path, workers=1)
+    with pytest.raises(ValueError, match="give frames or each sequence's length, got frames=5"):
+        write_shards(Clips(), tmp_path, workers=1, frames=5)
+    write_shards(Clips(), tmp_path, workers=1)
+    other = (4, 3, *Clips().lengths[2:])
+    with pytest.raises(ValueError, match=r'sequences is "11 of lengths .* there and "11 of .* now'):
+        write_shards(Clips(lengths=other), tmp_path, workers=1)
+
+
+@pytest.mark.parametrize(("frames", "count"), [(1, 23), (4, 20), (3, 20), (12, 30)])
+def test_equal_sequences_are_known_without_being_listed(frames: int, count: int, tmp_path: Path):
+    """Also where the last one is shorter, and lies anywhere in the last shard."""
+    write_shards(Fake(count=count), tmp_path, workers=1, frames=frames)
+    values = json.loads((tmp_path / "manifest.json").read_text())
+    assert values["version"] == 1
+    assert "lengths" not in json.dumps(values)
+    starts = range(0, count, frames)
+    expected = [list(range(at, min(at + frames, count))) for at in starts]
+    assert sorted(clip_numbers(Shards(tmp_path))) == expected
 
 
 def test_a_finished_set_is_left_as_it_is(whole: Path):
@@ -407,6 +515,26 @@ def test_every_sample_can_be_read(undisturbed: Path):
     shards.verify()
 
 
+def test_labels_are_the_samples_without_pixels(undisturbed: Path):
+    shards = Shards(undisturbed)
+    for sample, label, index in zip(shards, shards.labels(), range(45), strict=True):
+        assert label.parts is None
+        assert label.rgb.shape == sample.rgb.shape
+        assert equal(replace(sample, parts=None), label)
+        assert label.id == shards.label(index).id
+    assert shards.label(-1).id == shards[-1].id
+
+
+def test_a_set_that_says_which_bytes_it_has(undisturbed: Path, whole: Path):
+    shards = Shards(undisturbed)
+    assert shards.fingerprint() == Shards(whole).fingerprint()
+    assert shards.description() == json.loads(json.dumps(Fake().description()))
+    values = json.loads((whole / "manifest.json").read_text())
+    del values["shards"][2]
+    (whole / "manifest.json").write_text(json.dumps(values))
+    assert Shards(whole).fingerprint() != shards.fingerprint()
+
+
 def test_torchs_loader_reads_with_two_workers(undisturbed: Path):
     shards = Shards(undisturbed)
     in_order = [sample.id for sample in shards]
@@ -458,8 +586,9 @@ def test_manifests_that_cannot_be_used(whole: Path, tmp_path: Path):
     for text, sentence in {
         "{": "is not readable as JSON",
         "[]": "is no manifest of a set of shards",
-        json.dumps({**values, "version": 2}): "has version 2, this idhand reads version 1",
+        json.dumps({**values, "version": 3}): "has version 3, this idhand reads version 2",
         json.dumps({**values, "shards": [{}]}): "is incomplete",
+        json.dumps({**values, "version": 2, "lengths": [40]}): "is incomplete",
     }.items():
         path.write_text(text)
         with pytest.raises(ValueError, match=sentence):

@@ -17,7 +17,15 @@ import torch
 from PIL import Image
 
 from idhand.assets import open_hand
-from idhand.data import Shards, decode_labels, decode_sample, encode_sample, write_shards
+from idhand.data import (
+    MemoryData,
+    Shards,
+    decode_labels,
+    decode_sample,
+    encode_sample,
+    models,
+    write_shards,
+)
 from idhand.evaluation import (
     METRICS,
     Chart,
@@ -727,6 +735,70 @@ def test_reports_by_person_and_as_json(model: FittableHand, samples: list[Sample
     assert isinstance(report.select([3]), Report)
 
 
+def anonymous(samples: Sequence[Sample], known: int = 0) -> list[Sample]:
+    """The same of people whom nobody knows, but for the first ones."""
+    return [replace(s, subject=s.subject if i < known else None) for i, s in enumerate(samples)]
+
+
+def test_of_unknown_people_intervals_are_over_pictures(model: FittableHand, samples: list[Sample]):
+    guess = predicted(samples, 0.1)
+    whole = evaluate(guess, samples, model)
+    unknown = evaluate(guess, anonymous(samples), model)
+    assert unknown.subject == ("",) * 12
+    assert (whole.intervals_over, unknown.intervals_over) == ("people", "pictures")
+    assert (whole.num_subjects, unknown.num_subjects) == (3, 0)
+    assert unknown.per_subject("mpjpe_root") == {}
+    values = unknown.values["mpjpe_root"]
+    alone = mean_interval(values, [f"{i:02d}" for i in range(12)], np.random.default_rng(0))
+    found = unknown.interval("mpjpe_root")
+    assert found.estimate == pytest.approx(whole.mean("mpjpe_root"))
+    spread = values.std() / math.sqrt(12)
+    for interval in (found, alone):
+        assert interval.high - interval.low == pytest.approx(2 * 1.96 * spread, rel=0.1)
+    summary = json.loads(json.dumps(unknown.summary(), allow_nan=False))
+    assert summary["intervals_over"] == "pictures"
+    assert summary["num_subjects"] == 0
+
+
+def test_some_people_are_unknown(model: FittableHand, samples: list[Sample]):
+    report = evaluate(predicted(samples, 0.1), anonymous(samples, known=8), model)
+    assert report.intervals_over == "people, and over 4 pictures of unknown people"
+    assert list(report.per_subject("mpjpe_root")) == ["person-0", "person-1"]
+    # The known ones are drawn as people: of two people alone nothing else can come out.
+    first = report.select(range(8))
+    assert first.intervals_over == "people"
+    low, high = sorted(first.per_subject("mpjpe_root").values())
+    interval = first.interval("mpjpe_root")
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+
+
+def test_many_clusters_give_the_interval_of_the_normal_distribution():
+    values = np.random.default_rng(3).normal(5.0, 2.0, 9000)
+    for subjects in ([""] * 9000, [f"{i}" for i in range(9000)]):
+        interval = mean_interval(values, subjects, np.random.default_rng(0))
+        half = 1.96 * values.std() / math.sqrt(9000)
+        assert interval.estimate == pytest.approx(values.mean())
+        assert interval.estimate - interval.low == pytest.approx(half, rel=0.08)
+        assert interval.high - interval.estimate == pytest.approx(half, rel=0.08)
+
+
+def test_a_set_of_two_hand_models_is_compared_by_the_own_ones(
+    model: FittableHand, samples: list[Sample]
+):
+    """One model a side: of the other side's samples only keypoints are compared."""
+    mixed = [s if s.is_right else replace(s, model="another", betas=np.ones(3)) for s in samples]
+    data = MemoryData(mixed)
+    assert models(data.labels()) == {model.name: 6, "another": 6}
+    report = evaluate(predicted(samples, 0.1), data.labels(), model)
+    whole = evaluate(predicted(samples, 0.1), samples, model)
+    is_own = np.array([sample.is_right for sample in samples])
+    assert report.num_without_mesh == 6
+    np.testing.assert_allclose(report.values["mpjpe_root"], whole.values["mpjpe_root"])
+    for name in ("mpvpe_root", "rest_verts"):
+        assert np.isnan(report.values[name][~is_own]).all()
+        np.testing.assert_allclose(report.values[name][is_own], whole.values[name][is_own])
+
+
 def test_labels_alone_are_the_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_shards(Fake(count=9), tmp_path, workers=1)
     shards = Shards(tmp_path)
@@ -741,12 +813,13 @@ def test_labels_alone_are_the_labels(tmp_path: Path, monkeypatch: pytest.MonkeyP
     files = shards.entry(0)
     with pytest.raises(ValueError, match=r"its \.jpg cannot be decoded"):
         decode_labels({**files, "jpg": b"nothing"})
-    with pytest.raises(ValueError, match="its JSON cannot be read"):
+    with pytest.raises(ValueError, match="its JSON is not readable"):
         decode_labels({**files, "json": b"nothing"})
     assert decode_sample(files).id == decode_labels(files).id
-    monkeypatch.setattr(shards, "entry", lambda index: {**files, "json": b"nothing"})
+    damaged = {**files, "json": b"nothing"}
+    monkeypatch.setattr(shards, "_read", lambda index: (f"fake-{index}", damaged))
     with pytest.raises(
-        ValueError, match=r"sample fake-\d+ of .*: its JSON cannot be read .*; resto"
+        ValueError, match=r"sample fake-\d+ of .*: its JSON is not readable .*; run the command"
     ):
         next(labels(shards))
 

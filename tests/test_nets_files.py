@@ -7,10 +7,19 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from idhand.assets.nets import shipped_networks
 from idhand.nets.backbones import HandBackbone
-from idhand.nets.files import load_regressor, save_net, saved_config, saved_meta
-from idhand.nets.heatmaps import HeatmapStage
-from idhand.nets.regressor import Regressor, RegressorConfig, identity_film
+from idhand.nets.files import (
+    load_network,
+    load_regressor,
+    save_net,
+    saved_config,
+    saved_cut,
+    saved_kind,
+    saved_meta,
+)
+from idhand.nets.heatmaps import HeatmapConfig, HeatmapNet, HeatmapStage
+from idhand.nets.regressor import Regressor, RegressorConfig, identity_film_network
 from idhand.nets.resnet import ResNet, load_imagenet
 
 CONFIG = RegressorConfig(
@@ -71,7 +80,7 @@ def test_the_same_net_has_the_same_bytes(net: Regressor, tmp_path: Path):
 
 def test_the_default_fits_its_budget(tmp_path: Path):
     path = tmp_path / "net.safetensors"
-    save_net(identity_film().build(), path, {}, dtype="float16")
+    save_net(identity_film_network().build(), path, {}, dtype="float16")
     assert path.stat().st_size < 2.6e6
 
 
@@ -166,3 +175,89 @@ def test_a_network_on_other_weights_is_refused(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(HandBackbone, "label", "hand_lite-another")
     with pytest.raises(ValueError, match="this idhand brings 'hand_lite-another'"):
         load_regressor(path)
+
+
+# --------------------------------------------------------------------------------- kinds of network
+
+
+@pytest.fixture(scope="module")
+def heatmaps() -> HeatmapNet:
+    torch.manual_seed(3)
+    return HeatmapNet().eval()
+
+
+def first_version(net: nn.Module, path: Path, **header: object) -> None:
+    """A file as the first version wrote it."""
+    state = {k: v.contiguous() for k, v in net.state_dict().items()}
+    save_file(state, path, metadata={"idhand": json.dumps({"meta": {}, **header})})
+
+
+def test_the_2d_network_comes_back(heatmaps: HeatmapNet, tmp_path: Path):
+    path = tmp_path / "heatmaps.safetensors"
+    save_net(heatmaps, path, {"seed": 3}, cut="box")
+    before = torch.get_rng_state()
+    loaded = load_network(path)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert isinstance(loaded, HeatmapNet)
+    assert not loaded.training
+    assert (saved_kind(path), saved_cut(path), saved_meta(path)) == ("heatmaps", "box", {"seed": 3})
+    images = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        for ours, theirs in zip(loaded(images), heatmaps(images), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_another_2d_network_says_what_it_is_made_of(tmp_path: Path):
+    path = tmp_path / "heatmaps.safetensors"
+    net = HeatmapNet(HeatmapConfig(backbone="resnet34"))
+    save_net(net, path, {}, dtype="float16")
+    loaded = load_network(path)
+    assert loaded.config == net.config
+    assert all(p.dtype == torch.float32 for p in loaded.parameters())
+    assert path.stat().st_size < 1.1 * 2 * sum(p.numel() for p in net.parameters())
+
+
+def test_2d_networks_of_the_first_version_are_read(heatmaps: HeatmapNet, tmp_path: Path):
+    path = tmp_path / "heatmaps.safetensors"
+    notes = {"training": {"crops": {"cut": "box"}}}
+    first_version(heatmaps, path, format="idhand heatmaps", meta=notes)
+    loaded = load_network(path)
+    weight = "stages.2.head.weight"
+    assert torch.equal(loaded.state_dict()[weight], heatmaps.state_dict()[weight])
+    assert saved_cut(path) == "box"
+    first_version(HeatmapNet(HeatmapConfig(backbone="resnet34")), path, format="idhand heatmaps")
+    with pytest.raises(ValueError, match="another architecture"):
+        load_network(path)
+    assert saved_cut(path) is None
+
+
+def test_pose_networks_of_the_first_version_are_read(net: Regressor, tmp_path: Path):
+    path = tmp_path / "net.safetensors"
+    rewritten(net, path)
+    assert saved_kind(path) == "regressor"
+    assert isinstance(load_network(path), Regressor)
+    assert load_regressor(path).config == CONFIG
+    shipped = load_network(shipped_networks() / "identity_film.safetensors")
+    assert shipped.config == identity_film_network().build().config
+
+
+def test_the_wrong_kind_is_named(heatmaps: HeatmapNet, net: Regressor, tmp_path: Path):
+    path = tmp_path / "heatmaps.safetensors"
+    save_net(heatmaps, path, {})
+    for read in (load_regressor, saved_config):
+        with pytest.raises(
+            ValueError, match=r"of the kind 'heatmaps', .* name a network that pred"
+        ):
+            read(path)
+    first_version(net, path, format="idhand network", version=2, kind="segments", config={})
+    with pytest.raises(
+        ValueError, match="a network of the kind 'segments', this idhand knows regressor and"
+    ):
+        load_network(path)
+    first_version(net, path, format="idhand network", version=3, kind="regressor", config={})
+    with pytest.raises(ValueError, match="has version 3"):
+        load_network(path)
+    first_version(heatmaps, path, format="idhand network", version=2, kind="heatmaps",
+                  config={"backbone": "vgg"})  # fmt: skip
+    with pytest.raises(ValueError, match="cannot build"):
+        load_network(path)

@@ -17,9 +17,9 @@ from idhand.losses import edge_loss, mesh_loss, normal_loss, ranking_loss
 from idhand.nets.heatmaps import HeatmapNet, heatmap_loss
 from idhand.nets.regressor import (
     RegressorConfig,
-    official_baseline,
-    official_confidence,
-    official_identity,
+    official_baseline_network,
+    official_confidence_network,
+    official_identity_network,
 )
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "networks.json").read_text())
@@ -114,7 +114,7 @@ def image() -> Tensor:
 
 @pytest.fixture(scope="module")
 def feature(image: Tensor) -> Tensor:
-    net = official(official_identity())
+    net = official(official_identity_network())
     with torch.inference_mode():
         return net.features(image).clone()
 
@@ -133,7 +133,7 @@ def test_feature(feature: Tensor):
 
 
 def test_identity_multiply(feature: Tensor):
-    net = official(official_identity())
+    net = official(official_identity_network())
     with torch.inference_mode():
         first, _, last = net.decoder(feature)
         estimate = net.from_features(feature, torch.zeros(2, 10))
@@ -154,7 +154,7 @@ def test_identity_add(feature: Tensor):
 
 
 def test_baseline_and_confidence(image: Tensor):
-    net = official(official_confidence())
+    net = official(official_confidence_network())
     with torch.inference_mode():
         estimate = net(image)
     assert_golden(estimate.sixd.flatten(1), "baseline", "pose6d_last")
@@ -209,6 +209,6 @@ def test_heatmap_stages(image: Tensor):
 def test_parameter_counts_of_the_paper_s_networks():
     counts = {
         config: sum(p.numel() for p in config.build().parameters())
-        for config in (official_identity(), official_baseline())
+        for config in (official_identity_network(), official_baseline_network())
     }
     assert list(counts.values()) == [27_771_848, 28_449_874]

@@ -14,14 +14,17 @@ from idhand.nets.estimate import Estimate
 from idhand.nets.regressor import (
     Regressor,
     RegressorConfig,
-    baseline,
-    confidence,
-    identity,
-    identity_film,
+    baseline_network,
+    confidence_network,
+    identity_film_network,
+    identity_network,
 )
 from tests.conftest import toy_hand
 
-PRESETS = {f.__name__: f for f in (baseline, identity, confidence, identity_film)}
+PRESETS = {
+    preset.__name__.removesuffix("_network"): preset
+    for preset in (baseline_network, identity_network, confidence_network, identity_film_network)
+}
 SMALL = RegressorConfig(
     backbone="hand_lite", identity="film", num_betas=4, trunk=32, hidden=(24, 16), shape_cov=True
 )

@@ -157,9 +157,9 @@ def test_the_file_is_whole_when_it_gets_its_name(tmp_path: Path, monkeypatch: py
     def see(_descriptor: int) -> None:
         made.append([path.name for path in tmp_path.iterdir()])
 
-    monkeypatch.setattr("idhand.predictions.os.fsync", see)
+    monkeypatch.setattr("idhand.files.os.fsync", see)
     make_predictions().save(tmp_path / "a.npz")
-    ((name,),) = made
+    (name,) = made[0]
     assert name.startswith(".a."), "hidden until it is on the disk"
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
@@ -176,6 +176,9 @@ def test_selection_and_concatenation_are_opposites():
     assert (whole.model, whole.method) == ("toy", "guess")
     assert people["person-1"].sample_id == ("0-002", "0-003")
     assert_same(concatenate(list(people.values())), whole)
+    unknown = replace(whole, subject=("", *whole.subject[1:5], ""))
+    with pytest.raises(ValueError, match="of which 2 of 6 do not say whose hand they show"):
+        unknown.by_subject()
 
 
 def test_what_cannot_be_concatenated():

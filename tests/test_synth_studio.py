@@ -10,6 +10,7 @@ import torch
 from idhand.assets import open_hand
 from idhand.records import OTHER_PART
 from idhand.synth import Rendered, Studio, StudioConfig, studio_preset
+from tests.test_data_sets import keeps_the_protocol
 
 SMALL = replace(studio_preset("standard"), num_subjects=5, num_images=40, size_px=96)
 
@@ -35,6 +36,13 @@ def test_a_picture_depends_on_nothing_but_its_number():
     assert studio().entry(4) != studio().entry(3)
     reseeded = Studio(replace(SMALL, seed=1))
     assert reseeded.entry(3) != studio().entry(3)
+
+
+def test_the_studio_is_a_data_set():
+    video = replace(SMALL, num_subjects=2, num_images=4, frames=2, size_px=64, object_share=0.0)
+    keeps_the_protocol(Studio(video))
+    assert Studio(video).sequences() == [range(2), range(2, 4)]
+    assert Studio(video).fingerprint() != Studio(replace(video, seed=1)).fingerprint()
 
 
 def test_what_is_said_of_a_picture_agrees_with_itself():

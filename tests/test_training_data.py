@@ -18,13 +18,14 @@ from torch import nn
 
 import idhand.training.features as features_module
 from idhand.assets import hand, open_hand
-from idhand.data import encode_sample
-from idhand.nets.files import load_regressor, saved_meta
+from idhand.data import MemoryData, Subset, describe, encode_sample
+from idhand.nets.files import load_network, load_regressor, saved_cut, saved_meta
 from idhand.nets.heatmaps import HeatmapNet
 from idhand.nets.regressor import Regressor
 from idhand.records import Sample
-from idhand.training import PRESETS, Run, TrainConfig
+from idhand.training import PRESETS, TrainConfig, Training
 from idhand.training.batches import Batch
+from idhand.training.checkpoints import Checkpoints
 from idhand.training.colour import ColourConfig, paper_colour, recoloured
 from idhand.training.draws import Once, Order
 from idhand.training.examples import CropConfig, ImageExamples, batch_of, make_example
@@ -102,8 +103,8 @@ class HandSource:
         return {"set": "noise", "first": self.first}
 
 
-def hands(count: int, first: int = 0) -> list[Sample]:
-    return [hand_sample(first + index) for index in range(count)]
+def hands(count: int, first: int = 0) -> MemoryData:
+    return MemoryData(hand_sample(first + index) for index in range(count))
 
 
 PLAIN = CropConfig(jitter=None)
@@ -347,7 +348,7 @@ def test_damaged_features(content: bytes, tmp_path: Path):
 
 
 def test_features_without_labels(tmp_path: Path):
-    samples = [*hands(3), replace(hand_sample(3), rotations=None)]
+    samples = MemoryData([*hands(3), replace(hand_sample(3), rotations=None)])
     with pytest.raises(ValueError, match="sample 00003 of 'noise' has no rotations"):
         cache_features(MeanColours(), samples, tmp_path, FEATURES)
 
@@ -412,7 +413,7 @@ def debug(**changes: Any) -> TrainConfig:
 def test_the_person_is_told_to_a_share_of_the_examples():
     task = RegressorTask(small_net(), open_hand(), debug(identity_dropout=0.25))
     batch = replace(feature_batch(), index=torch.arange(40))
-    told = [task._told(replace(batch, epoch=epoch)) for epoch in range(50)]
+    told = [task._given_betas(replace(batch, epoch=epoch)) for epoch in range(50)]
     shares = [known.float().mean() for _, known in told if known is not None]
     assert np.mean(shares) == pytest.approx(0.75, abs=0.03)
     assert len(shares) == 50
@@ -423,7 +424,7 @@ def test_the_person_is_told_to_a_share_of_the_examples():
     assert float(noise.std()) == pytest.approx(1, abs=0.1)
     names = ("index", "betas", "inputs", "rotations", "points_px")
     few = replace(batch, epoch=49, **{name: getattr(batch, name)[7:9] for name in names})
-    again, _ = task._told(few)
+    again, _ = task._given_betas(few)
     assert again is not None
     assert torch.equal(again, betas[7:9]), "draws belong to examples, not to batches"
 
@@ -558,8 +559,8 @@ def test_impossible_trainings(changes: dict[str, Any], sentence: str):
         debug(**changes)
 
 
-def small_run(folder: Path, config: TrainConfig | None = None, **options: Any) -> Run:
-    return Run(
+def small_run(folder: Path, config: TrainConfig | None = None, **options: Any) -> Training:
+    return Training(
         config=config or debug(),
         samples=hands(12),
         folder=folder / "run",
@@ -617,6 +618,51 @@ def test_a_residual_network_learns_from_pictures(tmp_path: Path):
     trained, path = replace(small_run(tmp_path, small), samples=hands(4), val=hands(2, 50))()
     assert list(trained.metrics) == ["known_mpjpe_mm"]
     assert load_regressor(path).config == net
+
+
+def test_the_2d_network_is_trained_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Checkpoints, "save", lambda self, checkpoint: None)  # 400 MB
+    paper = PRESETS["paper_heatmaps"]()
+    loop = replace(paper.loop, batch=1, steps=1, epochs=None, num_workers=0)
+    run = replace(
+        small_run(tmp_path, replace(paper, loop=loop, export="float16")), samples=hands(2)
+    )
+    trained, path = run()
+    assert isinstance(trained.task, HeatmapTask)
+    net = load_network(path)
+    assert isinstance(net, HeatmapNet)
+    assert net.config == trained.task.net.config
+    there = trained.task.net.state_dict()
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(value, there[name], atol=1e-3, rtol=1e-3, msg=name)
+    assert (saved_cut(path), saved_meta(path)["steps"]) == ("box", 1)
+    assert saved_meta(path)["data"]["samples"] == 2
+    with pytest.raises(ValueError, match="heatmaps start from --imagenet, not from a trained"):
+        replace(run, start=path, folder=tmp_path / "other")()
+    with pytest.raises(ValueError, match="of the kind 'heatmaps', which finds keypoints"):
+        small_run(tmp_path / "third", start=path)()
+
+
+def test_a_subset_can_be_learnt_from_and_another_one_is_another_training(tmp_path: Path):
+    data = hands(16)
+    run = replace(small_run(tmp_path), samples=Subset(data, range(8, 16)))
+    run()
+    about = json.loads((run.folder / "config.json").read_text())["data"]
+    assert about == describe(Subset(data, range(8, 16)))
+    assert about["samples"] == 8
+    with pytest.raises(ValueError, match=r"belongs to another training: .*data\.sha256 is"):
+        replace(run, samples=Subset(data, range(8)))()
+
+
+def test_samples_of_another_model_are_refused_by_name(tmp_path: Path):
+    """A set may hold two models, one for each side; a network learns from one."""
+    mixed = [s if s.is_right else replace(s, model="mano-left") for s in hands(12)]
+    data = MemoryData([*mixed[1::2], *mixed[::2]])
+    with pytest.raises(ValueError, match="sample 00000 of 'noise' is labelled with hand model 'ma"):
+        replace(small_run(tmp_path), samples=data)()
+    rights = Subset(data, [i for i, s in enumerate(data.labels()) if s.model == HAND_MODEL])
+    loop = replace(debug().loop, batch=2, steps=1)
+    replace(small_run(tmp_path, replace(debug(), loop=loop)), samples=rights)()
 
 
 def test_imagenet_weights_fill_all_stages_of_the_heatmap_net(tmp_path: Path):

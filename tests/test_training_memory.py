@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from idhand.data import DataSet, MemoryData
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.files import load_regressor
 from idhand.nets.regressor import RegressorConfig
-from idhand.records import Sample
-from idhand.training import PRESETS, Run
+from idhand.training import PRESETS, Training
 from idhand.training.batches import Batch
 from idhand.training.colour import ColourConfig, mild_colour, recoloured, recoloured_on_device
 from idhand.training.draws import COLOUR, JITTER, Once, Order, uniforms
@@ -40,7 +40,7 @@ class Given(np.random.Generator):
         return low + (high - low) * self.random(count)
 
 
-def in_memory(samples: list[Sample], config: CropConfig) -> MemoryExamples:
+def in_memory(samples: DataSet, config: CropConfig) -> MemoryExamples:
     return MemoryExamples.read(samples, config, HAND_MODEL, workers=1, device=CPU)
 
 
@@ -85,7 +85,9 @@ def test_unknown_keypoints_stay_unknown():
     sample = hands(1)[0]
     valid = np.ones(21, bool)
     valid[8] = False
-    batch = first_batch(in_memory([replace(sample, valid=valid)], CropConfig(jitter=None)))
+    batch = first_batch(
+        in_memory(MemoryData([replace(sample, valid=valid)]), CropConfig(jitter=None))
+    )
     assert torch.isnan(batch.points_px[0, 8]).all()
     assert torch.isfinite(batch.points_px[0, :8]).all()
 
@@ -109,7 +111,7 @@ def test_colours_on_a_device_are_the_same(probability: float):
 def test_several_processes_read_the_same():
     samples = hands(3)
     alone = Labelled.read(samples, CropConfig(), HAND_MODEL)
-    parts = [Labelled.read(samples[i : i + 1], CropConfig(), HAND_MODEL) for i in range(3)]
+    parts = [Labelled.read(hands(1, i), CropConfig(), HAND_MODEL) for i in range(3)]
     joined = Labelled.joined(parts)
     assert np.array_equal(alone.rgb, joined.rgb)
     assert np.array_equal(alone.roi, joined.roi)
@@ -127,7 +129,7 @@ def test_several_processes_read_the_same():
 def test_what_cannot_be_kept_in_memory(changes: dict[str, Any], sentence: str):
     samples = hands(2)
     with pytest.raises(ValueError, match=sentence):
-        in_memory([samples[0], replace(samples[1], **changes)], CropConfig())
+        in_memory(MemoryData([samples[0], replace(samples[1], **changes)]), CropConfig())
 
 
 SMALL = RegressorConfig(
@@ -136,10 +138,10 @@ SMALL = RegressorConfig(
 )  # fmt: skip
 
 
-def small_run(folder: Path, **changes: Any) -> Run:
+def small_run(folder: Path, **changes: Any) -> Training:
     config = replace(PRESETS["backbone"](), net=SMALL, num_verts=32)
     config = config.with_loop(steps=2, batch=4, warmup_steps=0, amp="none")
-    return Run(
+    return Training(
         config=config, samples=hands(8), folder=folder, val=hands(4, 100), in_memory=True, **changes
     )
 
@@ -158,7 +160,7 @@ def test_a_hand_net_is_trained_on(tmp_path: Path):
     untouched = sorted(name for name, by in moved.items() if by < 1e-4)
     assert len(untouched) == 2  # the layer that says which hand it is
     assert max(moved.values()) < 0.05
-    again = Run(
+    again = Training(
         config=small_run(tmp_path).config, samples=hands(8), folder=tmp_path / "b", start=path
     )
     assert again()[0].steps == 2

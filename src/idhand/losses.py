@@ -69,7 +69,7 @@ def paper() -> LossConfig:
 
 
 def ours() -> LossConfig:
-    """The paper's terms, keypoints, and a likelihood that makes the shape's covariance honest."""
+    """The paper's terms, keypoints, and a likelihood that calibrates the shape's covariance."""
     return LossConfig(keypoints=5.0, shape_nll=0.5)
 
 

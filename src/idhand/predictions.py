@@ -57,6 +57,7 @@ class Predictions:
     sample_id: tuple[str, ...]
     """`Sample.id` of each picture; no two alike."""
     subject: tuple[str, ...]
+    """Whose hand each shows; empty where nobody knows, in memory and on disk."""
     is_right: Bool[np.ndarray, " pictures"]
     """The side that the method took the hand for."""
     found: Bool[np.ndarray, " pictures"]
@@ -106,7 +107,16 @@ class Predictions:
         return replace(self, **texts, **arrays)
 
     def by_subject(self) -> dict[str, "Predictions"]:
-        """Each person's pictures, people in the order in which they first appear."""
+        """Each person's pictures, people in the order in which they first appear.
+
+        Raises:
+            ValueError: If the person of some picture is not known.
+        """
+        if "" in self.subject:
+            raise ValueError(
+                f"'{self.method}' was run on pictures of which {self.subject.count('')} of "
+                f"{len(self):,} do not say whose hand they show; take data that names its subjects"
+            )
         rows: dict[str, list[int]] = {}
         for index, subject in enumerate(self.subject):
             rows.setdefault(subject, []).append(index)

@@ -111,10 +111,12 @@ class Sample:
     is_right: bool
     bbox_px: Float[np.ndarray, " 4"]
     """xyxy box of the keypoints; may leave the picture."""
-    subject: str
-    """Name of the person; the same in all pictures of one person, within the data set."""
+    subject: str | None
+    """Name of the person; the same in all pictures of one person, within the data set. None if
+    nobody knows whose hand it is."""
     model: str | None
-    """Name of the hand model that `betas` and `rotations` belong to."""
+    """Name of the hand model that `betas` and `rotations` belong to; may differ between samples of
+    one data set (MANO has a model for each side)."""
     betas: Float[np.ndarray, " betas"] | None
     """Shape in the model's standard deviations."""
     rotations: Float[np.ndarray, "16 3 3"] | None
@@ -131,7 +133,8 @@ class Sample:
     wrist, skin or sleeve)."""
     parts: UInt8[np.ndarray, "height width"] | None
     """What each pixel shows: 0 background, 1–16 the hand's joints in their order, 17 its forearm or
-    sleeve, 18 something that is not this hand (an object, another hand)."""
+    sleeve, 18 something that is not this hand (an object, another hand), 19 this hand where nobody
+    knows which joint (a mask without parts)."""
     dataset: str
     id: str
     """Unique within the data set."""
@@ -143,7 +146,9 @@ class Sample:
     @property
     def mask(self) -> Bool[np.ndarray, "height width"] | None:
         """Where the hand is seen, without its forearm."""
-        return None if self.parts is None else (self.parts >= 1) & (self.parts <= HAND_PARTS)
+        if self.parts is None:
+            return None
+        return (self.parts >= 1) & (self.parts <= HAND_PARTS) | (self.parts == UNPARTED_HAND)
 
     def mirrored(self) -> "Sample":
         """The picture in a mirror: of the other hand; `rotations` and `betas` stay as they are."""
@@ -167,5 +172,6 @@ class Sample:
         )
 
 
-HAND_PARTS, FOREARM_PART, OTHER_PART = 16, 17, 18
-"""Values of `Sample.parts`: the last of the hand's, its forearm or sleeve, everything else."""
+HAND_PARTS, FOREARM_PART, OTHER_PART, UNPARTED_HAND = 16, 17, 18, 19
+"""Values of `Sample.parts`: the last joint's, the forearm or sleeve, everything else, and the hand
+where its joints are not told apart."""

@@ -40,7 +40,8 @@ SEED = 0
 class Command:
     """Compare predictions with the truth of a data set.
 
-    Prints a row for each file: mean errors over pictures, in mm, and 95 % intervals over people.
+    Prints a row for each file: mean errors over pictures, in mm, and 95 % intervals over people
+    (over pictures, where nobody knows whose hands they show).
     Several files are compared on the pictures that they share, and each with the first.
     """
 
@@ -99,7 +100,9 @@ def results_table(names: Sequence[str], reports: Sequence[Report], metrics: Sequ
     """A row for each report, and one for the difference of each to the first."""
     shown = [name for name in metrics if any(name in report.values for report in reports)]
     first, protocol = reports[0], reports[0].protocol
-    people = count(len(set(first.subject)), "person", "people")
+    people = count(first.num_subjects, "person", "people")
+    if not first.num_subjects:
+        people = "unknown people"
     columns = [Column(name="method"), Column(name="missed")]
     columns += [
         Column(name=METRICS[name].label, unit=METRICS[name].unit, decimals=METRICS[name].decimals)
@@ -120,7 +123,8 @@ def results_table(names: Sequence[str], reports: Sequence[Report], metrics: Sequ
             for m, has in zip(shown, both, strict=True)
         ]
         rows.append((f"{name} − {names[0]}", None, *gaps))
-    title = f"{count(len(first), 'picture')} of {people}, {protocol}; mean [95 % interval]"
+    interval = f"95 % interval over {first.intervals_over}"
+    title = f"{count(len(first), 'picture')} of {people}, {protocol}; mean [{interval}]"
     return Table(title=title, columns=tuple(columns), rows=tuple(rows))
 
 

@@ -152,7 +152,7 @@ def shapes_from(source: str, shards: Shards, model: FittableHand) -> KnownBetas:
                 )
             return {subject: shape.betas for subject, shape in shapes.items()}
         case "mean":
-            subjects = {sample.subject for sample in labels(shards)}
+            subjects = {sample.subject or "" for sample in labels(shards)}
             return {subject: np.zeros(model.num_betas) for subject in subjects}
         case _:
             path = Path(source)

@@ -80,11 +80,11 @@ def main(command: Command) -> int:
     from idhand.training.processes import process_group
 
     with process_group(command.device) as group, terminate_as_interrupt():
-        run = make_run(command, group)
-        if command.resume and not run.has_checkpoint():
+        training = make_training(command, group)
+        if command.resume and not training.has_checkpoint():
             raise ValueError(f"{command.out} holds no checkpoint; leave out --resume to start anew")
         try:
-            trained, path = run()
+            trained, path = training()
         except FloatingPointError as error:
             raise ValueError(str(error)) from error
     if group.is_first:
@@ -93,15 +93,15 @@ def main(command: Command) -> int:
     return EXIT_FINE
 
 
-def make_run(command: Command, group: Any) -> Any:
-    """The `Run` that the flags describe, of this process in a `Group`.
+def make_training(command: Command, group: Any) -> Any:
+    """The `Training` that the flags describe, of this process in a `Group`.
 
     Raises:
         FileNotFoundError: If there is no data set.
         ValueError: If it, or a flag, makes no sense.
     """
     from idhand.data import Shards
-    from idhand.training import PRESETS, Run
+    from idhand.training import PRESETS, Training
 
     workers = num_cores() if command.workers is None else command.workers
     changes: dict[str, Any] = {"seed": command.seed, "num_workers": workers}
@@ -130,7 +130,7 @@ def make_run(command: Command, group: Any) -> Any:
     cache = command.cache or command.data / "features"
     if config.views is not None:
         _check_cache(cache, is_given=command.cache is not None)
-    return Run(
+    return Training(
         config=config,
         samples=samples,
         folder=writable_folder(command.out),

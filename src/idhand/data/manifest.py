@@ -1,14 +1,18 @@
-"""What a sharded data set says of itself: what made it, which shards are finished, their hashes."""
+"""What is in a folder of shards: what made it, which shards are finished, their hashes."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import file_digest
 from importlib.metadata import PackageNotFoundError, version
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from idhand import files
 from idhand.files import FileKind, read_json, replacing
@@ -20,6 +24,8 @@ KIND = FileKind(
     name="manifest of a set of shards",
     remedy="render the set again",
 )
+LENGTHS_KIND = replace(KIND, version=2)
+"""Of sets whose sequences differ in length."""
 SHARD_SAMPLES = 1000
 """A full shard has this many, or a little fewer so that no sequence is cut."""
 
@@ -35,6 +41,8 @@ class Shard:
     sha256: str
     seconds: float
     """How long one worker took to make it."""
+    lengths: tuple[int, ...] | None = None
+    """Samples of each sequence, in the order of the file; None: as the manifest's `frames`."""
 
     def fault(self, folder: Path) -> str | None:
         """What is wrong with the file, without reading it: a sentence without its end, or None."""
@@ -68,24 +76,50 @@ class Manifest:
     num_samples: int
     """In the whole set, once it is finished."""
     frames: int
-    """Samples in a row that are one sequence; 1 for single pictures."""
+    """Samples in a row that are one sequence; 1 for single pictures, and where `lengths` are
+    given."""
+    lengths: tuple[int, ...] | None = None
+    """Samples of each sequence, in the source's order; None: all have `frames`."""
     shards: tuple[Shard, ...] = ()
     """The finished ones, by name."""
 
+    def __post_init__(self):
+        if self.lengths is None:
+            return
+        if self.frames != 1:
+            raise ValueError(f"give frames or each sequence's length, got frames={self.frames} too")
+        if min(self.lengths, default=0) < 1 or sum(self.lengths) != self.num_samples:
+            raise ValueError(
+                f"the lengths of the {len(self.lengths):,} sequences must be 1 or more each and "
+                f"{self.num_samples:,} together, got {sum(self.lengths):,}"
+            )
+
     @property
     def shard_samples(self) -> int:
-        """Samples in every shard but the last: as many whole sequences as fit."""
+        """Samples in every shard but the last, of equal sequences: as many whole ones as fit."""
         return max(1, SHARD_SAMPLES // self.frames) * self.frames
 
     @property
     def plan(self) -> dict[str, range]:
         """Names of all shards and the samples that belong in them."""
-        step = self.shard_samples
-        starts = range(0, self.num_samples, step)
+        if self.lengths is None:
+            starts = [*range(0, self.num_samples, self.shard_samples)]
+        else:
+            starts = _starts(self.lengths)
+        ends = [*starts[1:], self.num_samples]
         return {
-            f"shard-{number:05d}.tar": range(start, min(start + step, self.num_samples))
-            for number, start in enumerate(starts)
+            f"shard-{number:05d}.tar": range(start, end)
+            for number, (start, end) in enumerate(zip(starts, ends, strict=True))
         }
+
+    def lengths_of(self, indices: range) -> tuple[int, ...]:
+        """Samples of each sequence in a shard of the plan, in the source's order."""
+        if self.lengths is None:
+            whole, rest = divmod(len(indices), self.frames)
+            return (self.frames,) * whole + ((rest,) if rest else ())
+        ends = list(accumulate(self.lengths))
+        first = bisect_right(ends, indices.start)
+        return self.lengths[first : bisect_left(ends, indices.stop) + 1]
 
     @property
     def num_done(self) -> int:
@@ -99,7 +133,11 @@ class Manifest:
 
     def save(self, folder: Path) -> None:
         """Write it in place of the one before, which stays if this fails."""
-        values = {**KIND.header, "num_done": self.num_done, **asdict(self)}
+        kind = KIND if self.lengths is None else LENGTHS_KIND
+        values = {**kind.header, "num_done": self.num_done, **asdict(self)}
+        for table in (values, *values["shards"]):
+            if table["lengths"] is None:
+                del table["lengths"]
         with replacing(folder / FILE_NAME) as temporary:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
@@ -116,10 +154,12 @@ class Manifest:
             raise FileNotFoundError(
                 f"{folder} holds no {FILE_NAME}; name a folder that `idhand synth` has written"
             )
-        values = KIND.check(read_json(path, "restore it or render anew"), path)
+        values = read_json(path, "restore it or render anew")
+        is_unequal = isinstance(values, dict) and values.get("version") != KIND.version
+        (LENGTHS_KIND if is_unequal else KIND).check(values, path)
         try:
             return _from_json(values)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is incomplete ({error!r}); render the set anew") from error
 
     def check_same_set(self, there: "Manifest", folder: Path) -> None:
@@ -143,7 +183,35 @@ class Manifest:
     def _settings(self) -> dict[str, Any]:
         """All that must be equal, in one flat table."""
         values = asdict(replace(self, shards=()))
-        return _flat({name: value for name, value in values.items() if name != "shards"})
+        del values["shards"], values["lengths"]
+        if self.lengths is not None:  # too many to be shown
+            digest = hashlib.sha256(json.dumps(self.lengths).encode()).hexdigest()[:8]
+            values["sequences"] = f"{len(self.lengths)} of lengths with the hash {digest}"
+        return _flat(values)
+
+
+def _starts(lengths: Sequence[int]) -> list[int]:
+    """The first sample of each shard: whole sequences, `SHARD_SAMPLES` at most if one fits."""
+    starts, end = [0], 0
+    for length in lengths:
+        if end > starts[-1] and end + length - starts[-1] > SHARD_SAMPLES:
+            starts.append(end)
+        end += length
+    return starts
+
+
+def shuffled_sequences(start: int, lengths: Sequence[int]) -> list[range]:
+    """Places of a shard's samples, sequence by sequence, in the random order of the file.
+
+    So whoever reads from front to back meets mixed subjects.
+
+    Args:
+        start: The shard's first sample, which the order depends on.
+        lengths: Samples of each sequence, in the source's order.
+    """
+    ends = list(accumulate(lengths))
+    order = np.random.default_rng(start).permutation(len(lengths))
+    return [range(ends[block] - lengths[block], ends[block]) for block in order.tolist()]
 
 
 def _from_json(values: dict[str, Any]) -> Manifest:
@@ -153,10 +221,17 @@ def _from_json(values: dict[str, Any]) -> Manifest:
         versions=values["versions"],
         num_samples=values["num_samples"],
         frames=values["frames"],
+        lengths=_lengths(values),
         shards=tuple(
-            Shard(**{**shard, "seconds": float(shard["seconds"])}) for shard in values["shards"]
+            Shard(**{**shard, "seconds": float(shard["seconds"]), "lengths": _lengths(shard)})
+            for shard in values["shards"]
         ),
     )
+
+
+def _lengths(values: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Those of a JSON table's sequences, if it has any."""
+    return tuple(values["lengths"]) if "lengths" in values else None
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -32,7 +32,7 @@ DECIMALS = {
 VECTOR_DECIMALS = 8
 """Of `rotation_vectors`; the matrices come back to within 1e-7."""
 FLAGS = ("valid", "visible")
-"""Fields that are arrays of yes and no, written as 1 and 0."""
+"""Fields that are arrays of booleans, written as 1 and 0."""
 PLAIN = ("is_right", "subject", "model", "dataset", "id", "sequence", "time_s")
 """Fields that JSON can hold as they are."""
 
@@ -50,7 +50,7 @@ def encode_sample(
     """A sample's files: suffix → bytes, with `parts.png` and `depth.png` if these are known.
 
     Args:
-        sample: Its `rgb` is not looked at.
+        sample: Its `rgb` is not used.
         jpeg: The encoded picture.
         depth_m: z in the camera frame; infinite where nothing is seen.
     """
@@ -91,7 +91,7 @@ def decode_labels(files: Mapping[str, bytes]) -> Sample:
     `rgb` is black and of the right size, takes no memory and cannot be written to; `parts` is None.
 
     Raises:
-        ValueError: As `decode_sample`, but of the picture no more than its size is looked at.
+        ValueError: As `decode_sample`, but of the picture no more than its size is read.
     """
     fields = _fields(files)
     try:
@@ -115,7 +115,7 @@ def decode_depth(files: Mapping[str, bytes]) -> Float[np.ndarray, "height width"
 
 
 def _fields(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Everything that the JSON says, as fields of a sample."""
+    """Everything in the JSON, as fields of a sample."""
     numbers = _numbers(files)
     try:
         fields = {name: numbers[name] for name in PLAIN}

@@ -1,24 +1,26 @@
-"""A folder of shards as a sequence of samples: random access, safe in several processes."""
+"""A folder of shards as a data set: random access, safe in several processes."""
 
+import hashlib
 import mmap
 import operator
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from jaxtyping import Int
 
-from idhand.data.manifest import Manifest, Shard
-from idhand.data.samples import decode_sample
+from idhand.data.manifest import Manifest, Shard, shuffled_sequences
+from idhand.data.samples import decode_labels, decode_sample
 from idhand.records import Sample
 
 AGAIN = "run the command that wrote the set again, which renders it anew"
 
 
 class Shards(Sequence[Sample]):
-    """The samples of finished shards, in the order in which they lie on disk.
+    """The samples of finished shards, in the order in which they lie on disk: a `DataSet`.
 
     A set that is still being rendered can be read: it has fewer samples. No file stays open, so
     that a torch DataLoader may fork or pickle it. Which samples a shard holds is found out when
@@ -26,7 +28,7 @@ class Shards(Sequence[Sample]):
     """
 
     def __init__(self, folder: str | Path):
-        """Read the manifest and look whether the shards are there.
+        """Read the manifest and check that the shards are there.
 
         Raises:
             FileNotFoundError: If there is no manifest, or a shard is missing.
@@ -47,8 +49,7 @@ class Shards(Sequence[Sample]):
         return int(self._starts[-1])
 
     def __repr__(self) -> str:
-        told = f"{len(self):,} of {self.manifest.num_samples:,} samples"
-        return f"Shards('{self.folder}': {told})"
+        return f"Shards('{self.folder}': {len(self):,} of {self.manifest.num_samples:,} samples)"
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -57,14 +58,47 @@ class Shards(Sequence[Sample]):
     def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
-        key, files = self._read(operator.index(index))
-        try:
-            return decode_sample(files)
-        except ValueError as error:
-            raise ValueError(f"sample {key} of {self.folder}: {error}; {AGAIN}") from error
+        return self._decoded(index, decode_sample)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
+
+    def label(self, index: int) -> Sample:
+        """A sample without its pixels, see `decode_labels`; of the picture only the size is read.
+
+        Raises:
+            ValueError: If it is damaged.
+        """
+        return self._decoded(index, decode_labels)
+
+    def labels(self) -> Iterator[Sample]:
+        """`label` of all samples."""
+        return (self.label(i) for i in range(len(self)))
+
+    def sequences(self) -> list[range]:
+        """Samples of each sequence that was written as one; single pictures alone."""
+        plan = self.manifest.plan
+        lengths = (
+            shard.lengths
+            or map(
+                len,
+                shuffled_sequences(
+                    plan[shard.file].start, self.manifest.lengths_of(plan[shard.file])
+                ),
+            )
+            for shard in self.manifest.shards
+        )
+        every = tuple(chain.from_iterable(lengths))
+        return [range(end - n, end) for n, end in zip(every, accumulate(every), strict=True)]
+
+    def description(self) -> dict[str, Any]:
+        """What the set was made with, as its source described itself."""
+        return dict(self.manifest.source)
+
+    def fingerprint(self) -> str:
+        """Hash of the finished shards' hashes: of every byte, without reading them."""
+        hashes = "".join(shard.sha256 for shard in self.manifest.shards)
+        return hashlib.sha256(hashes.encode()).hexdigest()
 
     def key(self, index: int) -> str:
         """Name of a sample's files."""
@@ -81,9 +115,17 @@ class Shards(Sequence[Sample]):
             ValueError: Naming all shards that are damaged.
         """
         faults = [shard.deep_fault(self.folder) for shard in self.manifest.shards]
-        told = "; ".join(fault for fault in faults if fault)
-        if told:
-            raise ValueError(f"{told}; {AGAIN}")
+        found = "; ".join(fault for fault in faults if fault)
+        if found:
+            raise ValueError(f"{found}; {AGAIN}")
+
+    def _decoded(self, index: int, decode: Callable[[Mapping[str, bytes]], Sample]) -> Sample:
+        """A sample's files as one of the two decoders reads them."""
+        key, files = self._read(operator.index(index))
+        try:
+            return decode(files)
+        except ValueError as error:
+            raise ValueError(f"sample {key} of {self.folder}: {error}; {AGAIN}") from error
 
     def _read(self, index: int) -> tuple[str, dict[str, bytes]]:
         """Key and files of a sample."""

@@ -14,11 +14,11 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -34,6 +34,7 @@ from idhand.data.manifest import (
     package_versions,
     remove_leftovers,
     sha256_of,
+    shuffled_sequences,
 )
 from idhand.files import replacing
 
@@ -41,7 +42,7 @@ ESTIMATE_SAMPLES = 8
 """Made before the work begins, to know how much room the set needs. It also fills the caches that
 forked workers inherit."""
 POLL_S = 0.25
-"""How often progress is told."""
+"""How often `progress` is called."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Progress = Callable[[int, int], None]
@@ -68,6 +69,15 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class SequenceSource(Source, Protocol):
+    """A source of sequences that differ in length."""
+
+    def sequence_lengths(self) -> Sequence[int]:
+        """Samples of each sequence, which come one after another; 1 for a single picture."""
+        ...
+
+
 def write_shards(
     source: Source,
     folder: Path,
@@ -85,20 +95,24 @@ def write_shards(
         folder: Is made if needed; files that are not of the set are left alone.
         workers: Number of processes; the bytes do not depend on it.
         frames: Samples in a row that are one sequence: it stays in order and in one shard. Apart
-            from that, a shard's samples are shuffled.
+            from that, a shard's samples are shuffled. Leave it out for a `SequenceSource`, whose
+            sequences may differ in length.
         progress: See `Progress`.
 
     Raises:
-        ValueError: If the folder holds another set, or too little room is left on the disk.
+        ValueError: If the folder holds another set, too little room is left on the disk, or the
+            sequences are not what the source has samples for.
         OSError: If the disk gets full after all, or a worker is killed.
     """
     if workers < 1 or len(source) < 1:
         raise ValueError(f"workers and samples must be 1 or more, got {workers} and {len(source)}")
+    lengths = tuple(source.sequence_lengths()) if isinstance(source, SequenceSource) else None
     manifest = Manifest(
         source=json.loads(json.dumps(source.description())),
         versions=package_versions(),
         num_samples=len(source),
         frames=frames,
+        lengths=lengths,
     )
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -196,15 +210,16 @@ class _Pool:
         """Have the missing shards made; the manifest on disk grows with each."""
         found = manifest.num_done
         progress(found, 0)
+        plan = manifest.plan
         try:
             tasks = {
-                self.executor.submit(_make_shard, name, manifest.plan[name], manifest.frames)
+                self.executor.submit(_make_shard, name, plan[name], manifest.lengths_of(plan[name]))
                 for name in missing
             }
             while tasks:
                 done, tasks = wait(tasks, POLL_S, FIRST_COMPLETED)
                 for task in done:
-                    manifest = manifest.with_shards(task.result())
+                    manifest = manifest.with_shards(_as_listed(task.result(), manifest))
                     manifest.save(self.folder)
                 progress(found, self.made.value)
         except BrokenProcessPool as error:
@@ -256,7 +271,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _make_shard(name: str, indices: range, frames: int) -> Shard:
+def _make_shard(name: str, indices: range, lengths: tuple[int, ...]) -> Shard:
     """Make a shard's samples and write them in their shuffled order; in a worker."""
     (job,) = _jobs
     began = time.perf_counter()
@@ -267,8 +282,9 @@ def _make_shard(name: str, indices: range, frames: int) -> Shard:
         entries.append((job.source.key(index), job.source.entry(index)))
         with job.made.get_lock():
             job.made.value += 1
+    blocks = shuffled_sequences(indices.start, lengths)
     with replacing(job.folder / name) as temporary:
-        _write_tar(temporary, [entries[i] for i in shuffled(indices, frames)])
+        _write_tar(temporary, [entries[place] for block in blocks for place in block])
         sha256, size = sha256_of(temporary), temporary.stat().st_size
     return Shard(
         file=name,
@@ -276,19 +292,13 @@ def _make_shard(name: str, indices: range, frames: int) -> Shard:
         bytes=size,
         sha256=sha256,
         seconds=round(time.perf_counter() - began, 3),
+        lengths=tuple(map(len, blocks)),
     )
 
 
-def shuffled(indices: range, frames: int) -> list[int]:
-    """Positions of a shard's samples in a random order that keeps sequences together.
-
-    So whoever reads from front to back meets mixed subjects.
-    """
-    blocks = [
-        range(start, min(start + frames, len(indices))) for start in range(0, len(indices), frames)
-    ]
-    order = np.random.default_rng(indices.start).permutation(len(blocks))
-    return [position for block in order for position in blocks[block]]
+def _as_listed(shard: Shard, manifest: Manifest) -> Shard:
+    """Lengths are listed only where they differ."""
+    return replace(shard, lengths=None) if manifest.lengths is None else shard
 
 
 def _write_tar(path: Path, entries: list[tuple[str, Mapping[str, bytes]]]) -> None:

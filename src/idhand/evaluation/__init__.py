@@ -2,6 +2,7 @@
 
 from idhand.evaluation.bootstrap import Interval as Interval
 from idhand.evaluation.bootstrap import difference_interval as difference_interval
+from idhand.evaluation.bootstrap import drawn_over as drawn_over
 from idhand.evaluation.bootstrap import mean_interval as mean_interval
 from idhand.evaluation.bootstrap import ratio_interval as ratio_interval
 from idhand.evaluation.curves import Chart as Chart

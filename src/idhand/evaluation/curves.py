@@ -12,10 +12,10 @@ from idhand.evaluation.bootstrap import Interval
 from idhand.files import replacing
 
 SIZE_INCHES, DPI = (6.4, 4.0), 150
-MARKED_POINTS = 30
+DOTTED_POINTS = 30
 """A curve with no more points than this shows each."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-"""Told apart by the colour-blind, too. Source: Okabe and Ito, 2008."""
+"""Distinguishable by the colour-blind, too. Source: Okabe and Ito, 2008."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Chart:
         axes = figure.subplots()
         for at, curve in enumerate(self.curves):
             colour = COLOURS[at % len(COLOURS)]
-            marker = "o" if len(curve.x) <= MARKED_POINTS else ""
+            marker = "o" if len(curve.x) <= DOTTED_POINTS else ""
             axes.plot(curve.x, curve.y, color=colour, marker=marker, ms=4, label=curve.name)
             if curve.low is not None and curve.high is not None:
                 axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)

@@ -54,11 +54,11 @@ def predicted_hands(
     model: HandModel,
     regressor: Float[Tensor, "21 verts"] | None,
 ) -> Hands:
-    """What a method says, of pictures in which it found a hand.
+    """What a method predicts, of pictures in which it found a hand.
 
     Args:
         rows: Those pictures.
-        samples: The same pictures; only their lens distortion is looked at.
+        samples: The same pictures; only their lens distortion is used.
         model: Of the betas.
         regressor: Keypoints from vertices; None for the joints that the hand turns about.
     """
@@ -127,7 +127,7 @@ def true_hands(
 def _wrists(
     samples: Sequence[Sample], labels: Float[np.ndarray, "batch 21 3"]
 ) -> tuple[Float[np.ndarray, "batch 3"], Bool[np.ndarray, " batch"]]:
-    """True wrists, from the labels where nothing else says them; zero where nobody knows."""
+    """True wrists, from the keypoints where there is nothing else; zero where nobody knows."""
     known = [
         s.wrist_cam if s.wrist_cam is not None else k[0]
         for s, k in zip(samples, labels, strict=True)
@@ -149,7 +149,7 @@ def _poses(
 
 
 def has_pose(sample: Sample, model: HandModel) -> bool:
-    """Whether the sample says how this model's hand must be shaped and bent."""
+    """Whether the sample is labelled with this model's shape and pose."""
     return sample.model == model.name and sample.betas is not None and sample.rotations is not None
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from idhand.data import Shards, decode_labels
+from idhand.data import DataSet
 from idhand.evaluation.hands import (
     NUM_KEYPOINTS,
     Hands,
@@ -86,20 +86,9 @@ def paper(regressor: Float[Tensor, "21 verts"] | None = None) -> Protocol:
     return Protocol(name="paper", joints="regressed", regressor=regressor)
 
 
-def labels(shards: Shards) -> Iterator[Sample]:
-    """The samples of a set without their pixels, one after another.
-
-    Raises:
-        ValueError: If one cannot be read.
-    """
-    for index in range(len(shards)):
-        files = shards.entry(index)
-        try:
-            sample = decode_labels(files)
-        except ValueError as error:
-            told = f"sample {shards.key(index)} of {shards.folder}: {error}"
-            raise ValueError(f"{told}; restore the set or render it again") from error
-        yield sample
+def labels(data: DataSet) -> Iterator[Sample]:
+    """The samples of a set without their pixels: `data.labels()`."""
+    return data.labels()
 
 
 def evaluate(
@@ -115,7 +104,7 @@ def evaluate(
 
     Args:
         predictions: Of one method.
-        truths: In any order; gone through once, few in memory at a time.
+        truths: Such as `data.labels()`, in any order; gone through once, few in memory at a time.
         model: The hand model of the predictions.
         protocol: What is compared; `standard()` if None.
 
@@ -226,18 +215,18 @@ class _Tally:
         self.joined[rows], self.has_mesh[rows] = True, truth.has_mesh.numpy()
         self.points["truth"][rows] = truth.keypoints_cam.numpy()
         for row, sample in zip(rows.tolist(), samples, strict=True):
-            self.subject[row] = sample.subject
+            self.subject[row] = sample.subject or ""
             self.right_side[row] = sample.is_right == self.predictions.is_right[row]
             if sample.sequence is not None and sample.time_s is not None:
-                self.sequence[row] = (sample.subject, sample.sequence)
+                self.sequence[row] = (sample.subject or "", sample.sequence)
                 self.time_s[row] = sample.time_s
 
     def note_missed(self, rows: Int[np.ndarray, " n"], truth: Hands) -> None:
         """Hands that the method did not find."""
-        says_position = self.predictions.wrist_cam is not None
+        has_position = self.predictions.wrist_cam is not None
         poses = self.predictions.rotations is not None
-        says_pixels = (says_position and poses) or self.predictions.points_px is not None
-        self._keep(rows, missed_scores(truth, says_position=says_position, says_pixels=says_pixels))
+        has_pixels = (has_position and poses) or self.predictions.points_px is not None
+        self._keep(rows, missed_scores(truth, has_position=has_position, has_pixels=has_pixels))
         self.keypoint_errors_mm[rows] = np.where(truth.valid.numpy(), np.inf, np.nan)
 
     def note_found(self, rows: Int[np.ndarray, " n"], hands: Hands, truth: Hands) -> None:

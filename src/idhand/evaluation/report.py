@@ -9,7 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from idhand.evaluation.bootstrap import Interval, difference_interval, mean_interval, ratio_interval
+from idhand.evaluation.bootstrap import (
+    Interval,
+    difference_interval,
+    drawn_over,
+    mean_interval,
+    ratio_interval,
+)
 from idhand.evaluation.metrics import correct_within
 from idhand.evaluation.shapes import Coverage, coverage_of
 
@@ -70,7 +76,7 @@ class Report:
     """One method on one set of pictures. Rows are pictures for which there was a prediction.
 
     Means are over pictures, each counts the same. A missed hand has no distances, so they are NaN
-    and left out of these means, and `num_missed` says how many; where a metric counts what is
+    and left out of these means, and `num_missed` counts them; where a metric counts what is
     right (AUC, F, PCK) a missed hand counts 0.
     """
 
@@ -79,6 +85,7 @@ class Report:
     """Of the predictions."""
     sample_id: tuple[str, ...]
     subject: tuple[str, ...]
+    """Whose hand each shows; empty where nobody knows."""
     found: Bool[np.ndarray, " pictures"]
     has_mesh: Bool[np.ndarray, " pictures"]
     """Whether the truth has vertices and a shape of this hand model."""
@@ -108,6 +115,16 @@ class Report:
         return int((~self.found).sum())
 
     @property
+    def num_subjects(self) -> int:
+        """People who are known."""
+        return len(set(self.subject) - {""})
+
+    @property
+    def intervals_over(self) -> str:
+        """What the intervals are over: people, or pictures where the people are unknown."""
+        return drawn_over(self.subject)
+
+    @property
     def num_without_mesh(self) -> int:
         """Pictures that have no metrics but those of keypoints."""
         return int((~self.has_mesh).sum())
@@ -119,15 +136,15 @@ class Report:
         return float(defined.mean()) if len(defined) else math.nan
 
     def per_subject(self, name: str) -> dict[str, float]:
-        """Each person's mean of a metric, people by name."""
-        people = {subject: [] for subject in sorted(set(self.subject))}
+        """Each known person's mean of a metric, people by name."""
+        people = {subject: [] for subject in sorted(set(self.subject) - {""})}
         for subject, value in zip(self.subject, self.values[name].tolist(), strict=True):
-            if not math.isnan(value):
+            if subject and not math.isnan(value):
                 people[subject].append(value)
         return {who: sum(own) / len(own) if own else math.nan for who, own in people.items()}
 
     def interval(self, name: str, seed: int = 0) -> Interval:
-        """Mean of a metric with its 95 % interval over people."""
+        """Mean of a metric with its 95 % interval over people, or see `intervals_over`."""
         return mean_interval(self.values[name], self.subject, np.random.default_rng(seed))
 
     def pck(self, thresholds_mm: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -165,7 +182,8 @@ class Report:
             "protocol": self.protocol,
             "header": self.header,
             "num_pictures": len(self),
-            "num_subjects": len(set(self.subject)),
+            "num_subjects": self.num_subjects,
+            "intervals_over": self.intervals_over,
             "num_missed": self.num_missed,
             "num_without_mesh": self.num_without_mesh,
             "num_wrong_side": self.num_wrong_side,

@@ -36,10 +36,10 @@ def point_scores(predicted: Hands, truth: Hands) -> Scores:
     scores["bones"] = bone_errors_mm(ours, theirs, valid)
     scores["depth"] = _where(placed, depth_errors_mm(ours[:, 0], theirs[:, 0]))
     seen = ~truth.keypoints_px.isnan().any(-1)
-    told = ~predicted.keypoints_px.isnan().any(-1).any(-1)
+    has_pixels = ~predicted.keypoints_px.isnan().any(-1).any(-1)
     off_px = pixel_errors(predicted.keypoints_px, truth.keypoints_px)
     scores["pixels"] = known_mean(off_px, seen)
-    scores["pck_2d"] = _where(told, pck_2d(predicted.keypoints_px, truth.keypoints_px, seen))
+    scores["pck_2d"] = _where(has_pixels, pck_2d(predicted.keypoints_px, truth.keypoints_px, seen))
     return scores
 
 
@@ -82,13 +82,13 @@ def _mesh_scores(predicted: Hands, truth: Hands) -> Scores:
     return scores
 
 
-def missed_scores(truth: Hands, *, says_position: bool, says_pixels: bool) -> Scores:
+def missed_scores(truth: Hands, *, has_position: bool, has_pixels: bool) -> Scores:
     """What hands count that a method did not find: 0 where right points are counted.
 
     Args:
         truth: Those hands.
-        says_position: Whether the method says of other hands where they are.
-        says_pixels: Whether it says where they are in the picture.
+        has_position: Whether the method predicts where hands are.
+        has_pixels: Whether it predicts where they are in the picture.
     """
     num_valid = truth.valid.sum(1)
     zero = torch.zeros_like(truth.origin_cam[:, 0])
@@ -99,12 +99,12 @@ def missed_scores(truth: Hands, *, says_position: bool, says_pixels: bool) -> Sc
         if alignment == "root":
             defined &= truth.valid[:, 0]
         if alignment == "camera":
-            defined &= truth.has_position & says_position
+            defined &= truth.has_position & has_position
         scores[f"auc_{alignment}"] = _where(defined, zero)
     for limit_mm in F_THRESHOLDS_MM:
         scores[f"f{limit_mm:.0f}"] = _where(truth.has_mesh, zero)
     seen = ~truth.keypoints_px.isnan().any(-1)
-    scores["pck_2d"] = _where(seen.any(1) & says_pixels, zero)
+    scores["pck_2d"] = _where(seen.any(1) & has_pixels, zero)
     return scores
 
 

@@ -232,7 +232,7 @@ def _row(sample: Sample, hand: Detection | None, view: View | None) -> dict[str,
     row: dict[str, Any] = {name: np.full(shape, np.nan) for name, shape in SHAPES.items()}
     row |= {
         "sample_id": sample.id,
-        "subject": sample.subject,
+        "subject": sample.subject or "",
         "is_right": np.bool_(sample.is_right),
         "found": np.bool_(hand is not None),
         "K": sample.K,

@@ -88,7 +88,7 @@ def predict(
             estimates.append(net.from_features(inputs, told, known))
     seen = looks.select(hits)
     fields = estimate_fields(estimates, seen.R_cam_view, with_cov=betas is None)
-    if net.backbone.marks_keypoints:
+    if net.backbone.predicts_keypoints:
         fields["points_px"] = network_keypoints_px(
             net.backbone, features[hits], seen.landmarks_px, seen.is_right
         )
@@ -227,7 +227,7 @@ class _Run:
     def add(self, sample: Sample, view: View, place: int) -> None:
         """One more hand, of the picture at this place."""
         self._crops.append(crop_of(sample.rgb, view))
-        self._subjects.append(sample.subject)
+        self._subjects.append(sample.subject or "")
         self.views.append(view)
         self.places.append(place)
         if len(self._crops) == CROP_BATCH:

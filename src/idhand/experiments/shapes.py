@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from idhand import data
 from idhand.calibration import Anchor, CalibrationConfig, calibrate_shape
 from idhand.evaluation.hands import keypoint_regressor
 from idhand.evaluation.metrics import MM_PER_M, bone_errors_mm
@@ -84,21 +85,15 @@ def split_pictures(looks: Looks, *, seed: int, overlap: bool) -> Split:
     return Split(calibration=calibration, evaluated=sorted(evaluated), left_out=left_out)
 
 
-def rows_by_subject(subjects: Iterable[str]) -> dict[str, list[int]]:
-    """Each person's rows, people in the order in which they first appear."""
-    rows: dict[str, list[int]] = {}
-    for row, subject in enumerate(subjects):
-        rows.setdefault(subject, []).append(row)
-    return rows
+def rows_by_subject(subjects: Iterable[str | None]) -> dict[str, list[int]]:
+    """Each person's rows, see `idhand.data.rows_by_subject`; unknown people are refused."""
+    return data.rows_by_subject([*subjects], purpose="a person's shape")
 
 
 def true_shapes(samples: Iterable[Sample], model: FittableHand) -> dict[str, PersonShape]:
-    """Of people whose shape is known in this hand model."""
-    return {
-        sample.subject: PersonShape(betas=sample.betas.astype(np.float64))
-        for sample in samples
-        if sample.model == model.name and sample.betas is not None
-    }
+    """Of people whose shape is known in this hand model, see `idhand.data.true_betas`."""
+    people = data.true_betas(samples, model.name)
+    return {subject: PersonShape(betas=betas) for subject, betas in people.items()}
 
 
 def fused_shapes(

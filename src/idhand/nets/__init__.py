@@ -1,1 +1,1 @@
-"""Networks that learn: one crop of a right hand → rotations, shape, how sure."""
+"""Networks that learn: one crop of a right hand → rotations, shape, uncertainty."""

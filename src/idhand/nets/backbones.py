@@ -27,7 +27,7 @@ WORLD_SCALE = 10.0
 
 
 class HandBackbone(nn.Module):
-    """The shipped hand net: what it sees and what it says of it, as one vector.
+    """The shipped hand net: its image features and its outputs, as one vector.
 
     Features, in order: the pooled vector (1152 of the full net, 672 of the lite one); the landmarks
     x, y, z in parts of the crop's side, x and y from its centre; the world points times ten; the
@@ -61,8 +61,8 @@ class HandBackbone(nn.Module):
         return self._frozen[0] if self._frozen else self.net
 
     @property
-    def marks_keypoints(self) -> bool:
-        """Its landmarks are the 21 keypoints; the original nets mark others."""
+    def predicts_keypoints(self) -> bool:
+        """Its landmarks are the 21 keypoints; those of the original nets are other points."""
         return self.is_trained or self.name == "hand_studio"
 
     @property
@@ -101,7 +101,7 @@ class HandBackbone(nn.Module):
     def landmarks_px(
         self, features: Float[Tensor, "batch features"]
     ) -> Float[Tensor, "batch 21 2"]:
-        """What the net itself marks in the crop, see `marks_keypoints`."""
+        """The net's own landmarks in the crop, see `predicts_keypoints`."""
         xyz = features[:, self.num_pooled : self.num_pooled + 63].unflatten(1, (21, 3))
         return (xyz[..., :2] + 0.5) * CROP_SIDE_PX
 

@@ -1,10 +1,11 @@
 """How a hand is cut out of a picture, and the frame in which a network sees it.
 
-View frame: a camera at the same place that looks straight at the crop's centre, rolled as the crop
+View frame: a camera at the same place that faces the crop's centre, rolled as the crop
 is. Left hands are mirrored first, picture and camera, as in docs/conventions.md.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from idhand.detection.roi import roi_from_landmarks as landmark_roi
 from idhand.geometry import rotation_from_vector, rotation_towards
 
 __all__ = [
+    "Cut",
     "JitterConfig",
     "View",
     "box_roi",
@@ -25,6 +27,11 @@ __all__ = [
     "landmark_roi",
     "view_of",
 ]
+
+
+Cut = Literal["landmark", "box"]
+"""Which square is cut: `landmark` is upright about the landmarks, as the hand net expects it
+(`landmark_roi`); `box` is level and twice the keypoints' box, as in the paper (`box_roi`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +48,7 @@ class View:
         return np.concatenate((self.R_cam_view @ rotations[:1], rotations[1:]))
 
     def from_camera(self, rotations: Float[np.ndarray, "16 3 3"]) -> Float[np.ndarray, "16 3 3"]:
-        """Inverse of `to_camera`: what a network should say of a `Sample.rotations`."""
+        """Inverse of `to_camera`: what a network should predict for `Sample.rotations`."""
         return np.concatenate((self.R_cam_view.T @ rotations[:1], rotations[1:]))
 
 

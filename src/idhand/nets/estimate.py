@@ -1,4 +1,4 @@
-"""What a network says of a batch of crops."""
+"""What a network predicts from a batch of crops."""
 
 from dataclasses import dataclass
 

@@ -1,60 +1,83 @@
-"""Networks as files: safetensors whose header says what the network is and how it came to be."""
+"""Networks as files: safetensors with a header on what the network is and how it came to be."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
+from idhand.detection.roi import CROP_SIZE_PX
 from idhand.files import FileKind, existing_file, parse_json, replacing
 from idhand.nets.backbones import HandBackbone
+from idhand.nets.crops import Cut
+from idhand.nets.heatmaps import HeatmapConfig, HeatmapNet
 from idhand.nets.regressor import Regressor, RegressorConfig
 
-KIND = FileKind(
-    format="idhand regressor", version=1, name="network of idhand's", remedy="train anew"
+Network = Regressor | HeatmapNet
+Kind = Literal["regressor", "heatmaps"]
+
+FILE_KIND = FileKind(
+    format="idhand network", version=2, name="network of idhand's", remedy="train anew"
 )
+FORMATS_1: Mapping[str, Kind] = {"idhand regressor": "regressor", "idhand heatmaps": "heatmaps"}
+"""Of the first version, whose format names the kind of network."""
 
 
 def save_net(
-    regressor: Regressor,
+    net: Network,
     path: Path,
     meta: Mapping[str, Any],
     *,
     dtype: Literal["float32", "float16"] = "float32",
+    cut: Cut | None = None,
 ) -> None:
     """Write a network; the same network and notes give the same bytes.
 
     The shipped hand net's weights are not stored again: its heads are.
 
     Args:
-        regressor: On any device.
+        net: On any device.
         path: Usually ends in `.safetensors`.
         meta: Notes for people (data, recipe, seed, commit), in JSON's types.
         dtype: Of the stored numbers; float16 halves the file.
+        cut: Which crops the network takes; None if nobody knows.
     """
-    kind = torch.float16 if dtype == "float16" else torch.float32
+    number = torch.float16 if dtype == "float16" else torch.float32
     state = {
-        name: value.detach().to("cpu", kind if value.is_floating_point() else None).contiguous()
-        for name, value in regressor.state_dict().items()
+        name: value.detach().to("cpu", number if value.is_floating_point() else None).contiguous()
+        for name, value in net.state_dict().items()
     }
     header = {
-        **KIND.header,
-        "config": asdict(regressor.config),
+        **FILE_KIND.header,
+        "kind": "regressor" if isinstance(net, Regressor) else "heatmaps",
+        "config": asdict(net.config),
+        "crops": {"cut": cut, "side_px": CROP_SIZE_PX},
         "meta": dict(meta),
     }
-    if regressor.is_frozen:
-        header["backbone"] = _label(regressor)
+    if isinstance(net, Regressor) and net.is_frozen:
+        header["backbone"] = _label(net)
     # One metadata entry: the order of several would differ from run to run.
     with replacing(path, mode=0o644) as temporary:  # safetensors' own are the owner's alone
         save_file(state, temporary, metadata={"idhand": json.dumps(header, sort_keys=True)})
 
 
+def load_network(path: Path) -> Network:
+    """Read a network of any kind, in evaluation mode, float32, on the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or something else, or of another version.
+    """
+    return load_regressor(path) if saved_kind(path) == "regressor" else _load_heatmaps(path)
+
+
 def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
-    """Read a network, in evaluation mode, float32, on the CPU.
+    """Read a network that predicts poses, in evaluation mode, float32, on the CPU.
 
     Args:
         path: What `save_net` wrote.
@@ -63,7 +86,7 @@ def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged or something else, holds numbers that are not finite, or is
-            of another version or hand model.
+            of another kind, version or hand model.
     """
     config = saved_config(path)
     if hand_model is not None and config.hand_model != hand_model:
@@ -71,12 +94,40 @@ def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
             f"{path} was trained for the hand model '{config.hand_model}', here is '{hand_model}'; "
             "betas of one model mean nothing to another: name a network trained for this one"
         )
-    with _opened(path) as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     # The file fills every number, so the fresh ones may not disturb the caller's random state.
     with torch.random.fork_rng(devices=()):
         regressor = config.build()
-    wanted = {name: value.shape for name, value in regressor.state_dict().items()}
+    _fill(regressor, path)
+    stands_on = _header(path).get("backbone")
+    if regressor.is_frozen and stands_on not in (None, _label(regressor)):
+        raise ValueError(
+            f"{path} was trained on the features of '{stands_on}', and this idhand brings "
+            f"'{_label(regressor)}'; train it anew, or take the idhand that it was trained with"
+        )
+    return regressor.eval()
+
+
+def _load_heatmaps(path: Path) -> HeatmapNet:
+    """The 2D network of a file; one of the first version has no configuration but the default."""
+    try:
+        config = HeatmapConfig(**_header(path).get("config", {}))
+    except (TypeError, ValueError) as error:
+        raise ValueError(_cannot_build(path, error)) from error
+    with torch.random.fork_rng(devices=()):
+        net = HeatmapNet(config)
+    _fill(net, path)
+    return net.eval()
+
+
+def _fill(net: nn.Module, path: Path) -> None:
+    """Give a network the numbers of its file.
+
+    Raises:
+        ValueError: If they are another network's.
+    """
+    with _opened(path) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    wanted = {name: value.shape for name, value in net.state_dict().items()}
     found = {name: value.shape for name, value in state.items()}
     if wanted != found:
         odd = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
@@ -91,33 +142,53 @@ def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
             f"the first is {broken[0]}; its training diverged or the file is damaged: train it "
             "anew or copy it again"
         )
-    stands_on = _header(path).get("backbone")
-    if regressor.is_frozen and stands_on not in (None, _label(regressor)):
-        raise ValueError(
-            f"{path} was trained on the features of '{stands_on}', and this idhand brings "
-            f"'{_label(regressor)}'; train it anew, or take the idhand that it was trained with"
-        )
-    regressor.load_state_dict(state)
-    return regressor.eval()
+    net.load_state_dict(state)
+
+
+def saved_kind(path: Path) -> Kind:
+    """Which kind of network is in a file; errors as in `load_network`."""
+    return _header(path)["kind"]
+
+
+def saved_cut(path: Path) -> Cut | None:
+    """Which crops the network in a file takes, see `CropConfig.cut`; None if nobody knows.
+
+    The crops are squares of 224 px. Errors as in `load_network`.
+    """
+    header = _header(path)
+    notes = header["meta"].get("training", {})  # all that files of the first version have
+    cut = header.get("crops", notes.get("crops", {})).get("cut")
+    return cut if cut in get_args(Cut) else None
 
 
 def saved_config(path: Path) -> RegressorConfig:
-    """What the network in a file is made of; errors as in `load_regressor`."""
-    values = dict(_header(path)["config"])
+    """What the pose network in a file is made of; errors as in `load_regressor`."""
+    header = _header(path)
+    if header["kind"] != "regressor":
+        raise ValueError(
+            f"{path} holds a network of the kind '{header['kind']}', which finds keypoints in the "
+            "picture and knows no rotations and no shape; name a network that predicts poses, such "
+            "as the preset baseline trains"
+        )
+    values = dict(header["config"])
     for name in ("hidden", "shape_hidden", "confidence_hidden"):
         if isinstance(values.get(name), list):
             values[name] = tuple(values[name])
     try:
         return RegressorConfig(**values)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} describes a network that this idhand cannot build ({error}); "
-            "it comes from another version: update idhand or train anew"
-        ) from error
+        raise ValueError(_cannot_build(path, error)) from error
+
+
+def _cannot_build(path: Path, error: Exception) -> str:
+    return (
+        f"{path} describes a network that this idhand cannot build ({error}); "
+        "it comes from another version: update idhand or train anew"
+    )
 
 
 def saved_meta(path: Path) -> dict[str, Any]:
-    """The notes that were saved with a network; errors as in `load_regressor`."""
+    """The notes that were saved with a network; errors as in `load_network`."""
     return dict(_header(path)["meta"])
 
 
@@ -141,4 +212,15 @@ def _opened(path: Path) -> Any:
 def _header(path: Path) -> dict[str, Any]:
     with _opened(path) as file:
         notes = file.metadata() or {}
-    return KIND.check(parse_json(notes.get("idhand", "null"), path, "copy it again"), path)
+    header = parse_json(notes.get("idhand", "null"), path, "copy it again")
+    kind = FORMATS_1.get(header.get("format", "")) if isinstance(header, dict) else None
+    if kind is not None:  # heatmaps had no version then
+        header = {"version": 1, **header, "kind": kind}
+        return replace(FILE_KIND, format=header["format"], version=1).check(header, path)
+    header = FILE_KIND.check(header, path)
+    if header.get("kind") not in get_args(Kind):
+        raise ValueError(
+            f"{path} holds a network of the kind '{header.get('kind')}', this idhand knows "
+            f"{' and '.join(get_args(Kind))}; update idhand, or train anew"
+        )
+    return header

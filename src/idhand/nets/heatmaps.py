@@ -5,15 +5,16 @@ and Adaptive 2D-1D Registration", CVPR 2021) as Kong et al. (ECCV 2022) use it; 
 2.4. Heatmaps have 112 cells over a crop of 224 px.
 """
 
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from idhand.nets.resnet import ResNetName, he_initialised, residual_layers
+from idhand.nets.resnet import he_initialised, residual_layers
 
 NUM_KEYPOINTS = 21
 TIPS = (4, 8, 12, 16, 20)
@@ -25,6 +26,7 @@ STAGE_WEIGHT = 10.0
 STEM_CHANNELS = 64
 
 Decoding = Literal["argmax", "taylor"]
+HeatmapBackbone = Literal["resnet18", "resnet34"]
 
 
 class ConvBlock(nn.Module):
@@ -45,7 +47,7 @@ class ConvBlock(nn.Module):
 class HeatmapStage(nn.Module):
     """A residual encoder over a half-size map and a decoder with skips back to it."""
 
-    def __init__(self, backbone: ResNetName = "resnet18", extra: int = 0):
+    def __init__(self, backbone: HeatmapBackbone = "resnet18", extra: int = 0):
         super().__init__()
         self.reduce: nn.Sequential | None = None
         if extra:
@@ -75,15 +77,29 @@ class HeatmapStage(nn.Module):
         return self.head(y)
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeatmapConfig:
+    """What the 2D network is made of."""
+
+    backbone: HeatmapBackbone = "resnet18"
+    """Whose layers each stage's encoder has."""
+
+    def __post_init__(self):
+        if self.backbone not in get_args(HeatmapBackbone):
+            known = " or ".join(get_args(HeatmapBackbone))
+            raise ValueError(f"the 2D network's backbone must be {known}, got '{self.backbone}'")
+
+
 class HeatmapNet(nn.Module):
     """Three stages over one stem; each later one also sees the heatmaps before it."""
 
-    def __init__(self):
+    def __init__(self, config: HeatmapConfig | None = None):
         super().__init__()
+        self.config = config or HeatmapConfig()
         self.conv1 = nn.Conv2d(3, STEM_CHANNELS, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(STEM_CHANNELS)
         extras = (0, NUM_KEYPOINTS, NUM_KEYPOINTS + len(TIP_PAIRS))
-        self.stages = nn.ModuleList(HeatmapStage(extra=extra) for extra in extras)
+        self.stages = nn.ModuleList(HeatmapStage(self.config.backbone, extra) for extra in extras)
         he_initialised(self)
 
     def forward(

@@ -66,14 +66,14 @@ class Reader:
     def keypoints_px(
         self, detections: Sequence[Detection]
     ) -> Float[np.ndarray, "hands 21 2"] | None:
-        """The keypoints that the backbone marks in the real picture; None: it marks others.
+        """The keypoints that the backbone predicts in the real picture; None: it predicts others.
 
         Args:
             detections: With features.
         """
         backbone = self.net.backbone
         assert isinstance(backbone, HandBackbone)
-        if not backbone.marks_keypoints:
+        if not backbone.predicts_keypoints:
             return None
         return network_keypoints_px(
             backbone,
@@ -122,7 +122,7 @@ def network_keypoints_px(
     landmarks_px: Iterable[Float[np.ndarray, "21 2"]],
     is_right: Iterable[bool | np.bool_],
 ) -> Float[np.ndarray, "hands 21 2"]:
-    """What a backbone marks, from upright crops' features to the real pictures.
+    """The keypoints that a backbone predicts, from upright crops' features to the real pictures.
 
     Args:
         backbone: Whose features they are.
@@ -136,5 +136,5 @@ def network_keypoints_px(
 
 
 def _upright(detection: Detection) -> Roi:
-    """The square that is looked at, in which every hand is a right one."""
+    """The square that is cut, in which every hand is a right one."""
     return replace(landmark_roi(detection.landmarks_px), is_mirrored=not detection.is_right)

@@ -27,7 +27,7 @@ Part = Literal["all", "confidence"]
 IDENTITY_WIDTH = 32
 """Of the vector that stands for a person."""
 MIN_SHAPE_STD = 0.1
-"""In betas: no single picture shows a shape better, whatever an over-fitted net says."""
+"""In betas: no single picture shows a shape better, whatever an over-fitted net predicts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class RegressorConfig:
     """How a stage's output changes the pose."""
     start: Start = "identity"
     init: Init = "near_start"
-    """`near_start`: untrained, the net says the start pose and the mean shape."""
+    """`near_start`: untrained, the net predicts the start pose and the mean shape."""
     trunk: int | None = None
     """Width of a layer between backbone and heads; None: heads read the backbone's features."""
     hidden: tuple[int, ...] = (512, 256, 128)
@@ -55,7 +55,7 @@ class RegressorConfig:
     shape_hidden: tuple[int, ...] | None = None
     """Of the shape head; None: as `hidden`."""
     shape_cov: bool = False
-    """The shape head also says how sure it is."""
+    """The shape head also predicts a covariance."""
     confidence: Literal["none", "linear"] = "none"
     confidence_hidden: tuple[int, ...] = ()
     """Layers before the confidence's linear one."""
@@ -273,7 +273,7 @@ class IdentityFilm(nn.Module):
 def _known(features: Tensor, betas: Tensor | None, known: Tensor | None) -> Tensor:
     if betas is None:
         if known is not None and known.any():
-            raise ValueError("some persons are said to be known, but no betas are given")
+            raise ValueError("some people are known, but no betas are given; give their betas")
         return torch.zeros(len(features), dtype=torch.bool, device=features.device)
     if known is None:
         return torch.ones(len(features), dtype=torch.bool, device=features.device)
@@ -309,7 +309,7 @@ def _covariance(
     return L @ L.mT
 
 
-def baseline() -> RegressorConfig:
+def baseline_network() -> RegressorConfig:
     """Ours, anonymous: hand net, shape from the picture with its covariance."""
     return RegressorConfig(
         backbone="hand_studio",
@@ -321,22 +321,22 @@ def baseline() -> RegressorConfig:
     )
 
 
-def identity() -> RegressorConfig:
+def identity_network() -> RegressorConfig:
     """The paper's identity-aware network on the hand net: the hand layer knows the shape."""
-    return replace(baseline(), identity="given", shape_cov=False)
+    return replace(baseline_network(), identity="given", shape_cov=False)
 
 
-def confidence() -> RegressorConfig:
+def confidence_network() -> RegressorConfig:
     """The baseline with the confidence branch."""
-    return replace(baseline(), confidence="linear")
+    return replace(baseline_network(), confidence="linear")
 
 
-def identity_film() -> RegressorConfig:
+def identity_film_network() -> RegressorConfig:
     """Ours, one network for anonymous and for known persons; the shipped default."""
-    return replace(baseline(), identity="film")
+    return replace(baseline_network(), identity="film")
 
 
-def official_baseline(hand_model: str = "mano", num_betas: int = 10) -> RegressorConfig:
+def official_baseline_network(hand_model: str = "mano", num_betas: int = 10) -> RegressorConfig:
     """The authors' baseline, with its additive updates from a start that is no rotation."""
     return RegressorConfig(
         backbone="resnet50",
@@ -349,7 +349,7 @@ def official_baseline(hand_model: str = "mano", num_betas: int = 10) -> Regresso
     )
 
 
-def official_identity(hand_model: str = "mano", num_betas: int = 10) -> RegressorConfig:
+def official_identity_network(hand_model: str = "mano", num_betas: int = 10) -> RegressorConfig:
     """The authors' identity-aware network."""
     return RegressorConfig(
         backbone="resnet50",
@@ -360,6 +360,6 @@ def official_identity(hand_model: str = "mano", num_betas: int = 10) -> Regresso
     )
 
 
-def official_confidence(hand_model: str = "mano", num_betas: int = 10) -> RegressorConfig:
+def official_confidence_network(hand_model: str = "mano", num_betas: int = 10) -> RegressorConfig:
     """The authors' baseline with its confidence branch."""
-    return replace(official_baseline(hand_model, num_betas), confidence="linear")
+    return replace(official_baseline_network(hand_model, num_betas), confidence="linear")

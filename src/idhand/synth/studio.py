@@ -4,7 +4,8 @@ Picture i depends on the configuration and i alone, so it may be made anywhere, 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -16,7 +17,8 @@ import torch
 from jaxtyping import Float, UInt8
 
 from idhand.assets import open_hand
-from idhand.data import decode_sample, encode_sample
+from idhand.data import decode_labels, decode_sample, encode_sample
+from idhand.data.manifest import package_versions
 from idhand.detection.roi import Roi
 from idhand.hand import PosedHand
 from idhand.records import FOREARM_PART, OTHER_PART, Sample
@@ -136,7 +138,7 @@ def fingerprint() -> str:
 
 
 class Studio(Sequence[Sample]):
-    """All pictures of one configuration. Making one takes some 20 ms; none is kept.
+    """All pictures of one configuration: a `DataSet`. Making one takes some 20 ms; none is kept.
 
     People are painted when they are first asked for (80 ms) and the last two are kept: go through
     the pictures in order, or in blocks of one person, not all at random.
@@ -175,6 +177,24 @@ class Studio(Sequence[Sample]):
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         return decode_sample(self.entry(index + len(self) if index < 0 else index))
+
+    def label(self, index: int) -> Sample:
+        """A picture without its pixels; made all the same, for it shows what is visible."""
+        return decode_labels(self.entry(index + len(self) if index < 0 else index))
+
+    def labels(self) -> Iterator[Sample]:
+        """`label` of all pictures."""
+        return (self.label(i) for i in range(len(self)))
+
+    def sequences(self) -> list[range]:
+        """Pictures of each sequence; single pictures alone."""
+        frames = self.config.frames
+        return [range(start, start + frames) for start in range(0, len(self), frames)]
+
+    def fingerprint(self) -> str:
+        """Hash of the description and of the packages that the pictures are computed with."""
+        text = json.dumps([self.description(), package_versions()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def key(self, index: int) -> str:
         """A name for the picture's files."""

@@ -110,14 +110,14 @@ def check_same_origin(
     there, here = _flat(checkpoint.origin), _flat(json.loads(json.dumps(origin)))
     names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     if names:
-        told = [
+        differences = [
             f"{name} is {json.dumps(there.get(name))} there and {json.dumps(here.get(name))} now"
             for name in names[:most]
         ]
         more = [f"and {len(names) - most} more"] if len(names) > most else []
         raise ValueError(
-            f"{path} belongs to another training: {'; '.join(told + more)}. Use the same settings "
-            "to go on with it, or another --out to start anew"
+            f"{path} belongs to another training: {'; '.join(differences + more)}. Use the same "
+            "settings to go on with it, or another --out to start anew"
         )
 
 

@@ -38,10 +38,10 @@ class TrainConfig:
     """Keep so many crops of each sample as features of the frozen backbone; None: cut pictures anew
     in each epoch."""
     identity_dropout: float = 0.0
-    """Share of examples whose person is not told to a network that could use it."""
+    """Share of examples for which the betas are withheld from a network that can do without."""
     identity_noise: float = 0.0
-    """Standard deviation of the error in the betas that are told, in betas: calibrated shapes have
-    one, too."""
+    """Standard deviation, in betas, of the noise on the betas given to the network: calibrated
+    shapes are noisy, too."""
     num_verts: int | None = 128
     """About how many vertices the mesh terms compare; None: all."""
     confidence_target: ConfidenceTarget = "shape"

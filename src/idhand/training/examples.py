@@ -1,6 +1,5 @@
 """Samples of any data set → what networks learn from: crops of right hands, truth in the view."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -10,9 +9,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch.utils.data import DataLoader
 
-from idhand.data import Shards
+from idhand.data import DataSet, describe
 from idhand.detection.roi import CROP_SIZE_PX, STABLE_LANDMARKS
 from idhand.nets.crops import (
+    Cut,
     JitterConfig,
     View,
     box_roi,
@@ -27,7 +27,6 @@ from idhand.training.colour import ColourConfig, recoloured
 from idhand.training.draws import Once, Order
 from idhand.training.processes import start_worker
 
-Cut = Literal["landmark", "box"]
 Labels = Literal["hand", "keypoints"]
 """What must be known: pose and shape (`hand`), or keypoints in the picture alone."""
 
@@ -41,8 +40,7 @@ class CropConfig:
     """
 
     cut: Cut = "landmark"
-    """`landmark`: upright, as the hand net expects it. `box`: level, twice the keypoints' box, as
-    the paper does it."""
+    """See `idhand.nets.crops.Cut`."""
     jitter: JitterConfig | None = field(
         default_factory=lambda: JitterConfig(rotation_deg=15.0, shift=0.08, scale=0.12)
     )
@@ -145,25 +143,6 @@ def _given(array: np.ndarray | None) -> np.ndarray:
     return array
 
 
-def describe(samples: Sequence[Sample]) -> dict[str, Any]:
-    """What fixes the samples, in types of JSON.
-
-    Shards and whatever has a `description()` tell it themselves; of others, all ids are read.
-    """
-    digest = hashlib.sha256()
-    told = getattr(samples, "description", None)
-    if isinstance(samples, Shards):
-        source = dict(samples.manifest.source)
-        digest.update("".join(shard.sha256 for shard in samples.manifest.shards).encode())
-    elif callable(told):
-        source = told()
-    else:
-        source = "named by its samples"
-        for sample in samples:
-            digest.update(f"{sample.dataset}\0{sample.id}\0".encode())
-    return {"samples": len(samples), "source": source, "sha256": digest.hexdigest()}
-
-
 @dataclass(frozen=True, kw_only=True)
 class ImageExamples:
     """Crops cut anew in every epoch: `Examples` for networks that see pictures.
@@ -171,8 +150,8 @@ class ImageExamples:
     What is drawn for an example depends on its index, the epoch and the configuration's seed.
     """
 
-    samples: Sequence[Sample]
-    """Shards, or a studio that renders on the fly; picklable if there are workers."""
+    samples: DataSet
+    """Picklable if there are workers."""
     config: CropConfig
     labels: Labels = "hand"
     hand_model: str | None = None

@@ -7,7 +7,7 @@ kill. Chunks do not depend on the number of processes.
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -19,11 +19,11 @@ import torch
 from jaxtyping import Float, Float16, Float32
 from torch import Tensor, nn
 
+from idhand.data import DataSet, describe
 from idhand.files import FileKind, read_arrays, read_json, remove_leftovers, replacing
-from idhand.records import Sample
 from idhand.training.batches import Batch
 from idhand.training.draws import Once, Order
-from idhand.training.examples import CropConfig, batch_of, describe, make_example
+from idhand.training.examples import CropConfig, batch_of, make_example
 from idhand.training.processes import start_worker
 
 KIND = FileKind(
@@ -52,7 +52,7 @@ class FeatureConfig:
     backbone: str
     """Name of a frozen one; its weights are part of the package."""
     label: str = ""
-    """What tells it from one of other weights."""
+    """Distinguishes it from one of the same name with other weights."""
     views: int = 1
     """Crops of each sample, each with a jitter of its own."""
     crops: CropConfig
@@ -62,7 +62,7 @@ class FeatureConfig:
         if self.views < 1:
             raise ValueError(f"there must be 1 view of each sample or more, got {self.views}")
 
-    def about(self, samples: Sequence[Sample]) -> dict[str, Any]:
+    def about(self, samples: DataSet) -> dict[str, Any]:
         """What fixes the bytes of the cache, in types of JSON."""
         values = {**asdict(self), "data": describe(samples), "num_samples": len(samples)}
         return json.loads(json.dumps({**KIND.header, **values}))
@@ -76,7 +76,7 @@ def feature_folder(root: Path, about: dict[str, Any]) -> Path:
 
 def cache_features(
     backbone: nn.Module,
-    samples: Sequence[Sample],
+    samples: DataSet,
     folder: Path,
     config: FeatureConfig,
     *,
@@ -109,12 +109,12 @@ def cache_features(
         backbone=backbone, samples=samples, folder=folder, config=config,
         device=device or torch.device("cpu"),
     )  # fmt: skip
-    total, report = len(samples) * config.views, progress or (lambda done, total: None)
+    total, progress = len(samples) * config.views, progress or (lambda done, total: None)
     done = total - sum(len(plan[name]) for name in missing)
-    report(done, total)
+    progress(done, total)
     for name in _made(job, {name: plan[name] for name in missing}, workers):
         done += len(plan[name])
-        report(done, total)
+        progress(done, total)
     remove_leftovers(folder, "chunk-*.npz", ABOUT)
     return FeatureExamples.read(folder, samples)
 
@@ -151,7 +151,7 @@ class _Job:
     """What a worker knows from its start."""
 
     backbone: nn.Module
-    samples: Sequence[Sample]
+    samples: DataSet
     folder: Path
     config: FeatureConfig
     device: torch.device
@@ -187,21 +187,19 @@ class _Job:
         return batch_of(examples, indices, 0)
 
 
-def _check_range(
-    features: Tensor, samples: Sequence[Sample], batch: Batch, config: FeatureConfig
-) -> None:
+def _check_range(features: Tensor, samples: DataSet, batch: Batch, config: FeatureConfig) -> None:
     """Float16 must hold every feature."""
     wrong = ~(features.abs() <= torch.finfo(torch.float16).max).all(1)
     if wrong.any():
         sample = samples[int(batch.index[wrong][0]) // config.views]
         raise ValueError(
             f"features of sample {sample.id} of '{sample.dataset}' do not fit into float16 or are "
-            "no numbers; look at the picture, or leave the sample out"
+            "no numbers; check the picture, or leave the sample out"
         )
 
 
 def _made(job: _Job, missing: dict[str, range], workers: int) -> Iterator[str]:
-    """Make chunks and say which are finished."""
+    """Make chunks and yield the names of those that are finished."""
     if not missing:
         return
     if min(workers, len(missing)) == 1:
@@ -253,10 +251,10 @@ class FeatureExamples:
     points_px: Float32[np.ndarray, "examples 21 2"]
     about: dict[str, Any]
     """What fixes them."""
-    samples: Sequence[Sample]
+    samples: DataSet
 
     @staticmethod
-    def read(folder: Path, samples: Sequence[Sample]) -> "FeatureExamples":
+    def read(folder: Path, samples: DataSet) -> "FeatureExamples":
         """Read a finished cache.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What a run says of itself: lines in log.txt and on stderr, curves for TensorBoard."""
+"""The log of a training: lines in log.txt and on stderr, curves for TensorBoard."""
 
 import importlib.util
 import sys
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class RunLog:
-    """Lines and curves of one run; of several processes only the first says anything."""
+    """Lines and curves of one run; of several processes only the first writes any."""
 
     def __init__(self, folder: Path, *, is_silent: bool = False):
         self._file = None if is_silent else (folder / "log.txt").open("a", encoding="utf-8")
@@ -33,7 +33,7 @@ class RunLog:
         if self._writer is not None:
             self._writer.close()
 
-    def say(self, line: str) -> None:
+    def show(self, line: str) -> None:
         """One line, to the file and to the person at the terminal (stderr)."""
         self.note(line)
         if self._file is not None:
@@ -58,7 +58,7 @@ class RunLog:
     def _tensorboard(self, first_step: int) -> Any:
         """TensorBoard's writer, if the package is there."""
         if importlib.util.find_spec("tensorboard") is None:
-            self.say("no curves for TensorBoard without it; pip install 'idhand[train]'")
+            self.show("no curves for TensorBoard without it; pip install 'idhand[train]'")
             return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of packages that it imports

@@ -127,11 +127,11 @@ def train(
         if group.is_first:
             checkpoints.remove_leftovers()
         batches = examples.batches(order, state.step, num_steps, rank=group.rank, ranks=group.ranks)
-        run = _Run(
+        loop = _Loop(
             config=config, order=order, num_steps=num_steps, group=group, log=log, origin=origin,
             state=state, examples=examples, checkpoints=checkpoints, validate=validate,
         )  # fmt: skip
-        run.loop(batches)
+        loop.run(batches)
     return Trained(task=state.result.eval(), steps=state.step, metrics=state.metrics)
 
 
@@ -154,11 +154,11 @@ def _resume(
     there = read_checkpoint(path)
     check_same_origin(there, origin, path)
     state.restore(there)
-    log.say(f"going on after step {state.step:,} of {path}")
+    log.show(f"going on after step {state.step:,} of {path}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
+class _Loop:
     """The loop with what it needs at hand."""
 
     config: LoopConfig
@@ -172,7 +172,7 @@ class _Run:
     checkpoints: Checkpoints
     validate: Validate | None
 
-    def loop(self, batches: Iterator[Batch]) -> None:
+    def run(self, batches: Iterator[Batch]) -> None:
         """All steps that are not yet done."""
         config, state, group = self.config, self.state, self.group
         parallel = self._parallel()
@@ -246,31 +246,31 @@ class _Run:
         what = f"{', '.join(wrong)} not finite" if wrong else "another process met no number"
         sentence = (
             f"training stopped in step {self.state.step + 1:,}: {what} for the samples {shown}; "
-            f"{good}. Look at these samples, or lower the learning rate"
+            f"{good}. Check these samples, or lower the learning rate"
         )
         self.log.note(sentence)
         raise FloatingPointError(sentence)
 
     def _after_step(self, terms: Mapping[str, Tensor], lr: float, pace: Pace) -> None:
-        """Say, validate and save, if it is time."""
+        """Log, validate and save, if it is time."""
         state, config = self.state, self.config
         is_last = state.step == self.num_steps
         if is_last or state.step % config.log_every == 0:
-            self._tell(terms, lr, pace)
+            self._log_progress(terms, lr, pace)
         with _paused(pace):
             if is_last or state.step % config.validate_every == 0:
                 self._validate()
             if self.group.is_first and (is_last or state.step % config.checkpoint_every == 0):
                 self.checkpoints.save(state.snapshot(self.origin))
 
-    def _tell(self, terms: Mapping[str, Tensor], lr: float, pace: Pace) -> None:
+    def _log_progress(self, terms: Mapping[str, Tensor], lr: float, pace: Pace) -> None:
         together = self.group.mean(torch.stack([term.detach() for term in terms.values()]))
         values = dict(zip(terms, together.tolist(), strict=True))
         rate = pace.per_second()
         step, left = self.state.step, (self.num_steps - self.state.step) * self.config.batch
-        told = spelled({name: value for name, value in values.items() if name != "total"})
-        self.log.say(
-            f"step {step:,} of {self.num_steps:,} | loss {values['total']:.4g} ({told}) | "
+        parts = spelled({name: value for name, value in values.items() if name != "total"})
+        self.log.show(
+            f"step {step:,} of {self.num_steps:,} | loss {values['total']:.4g} ({parts}) | "
             f"lr {lr:.2e} | {rate:,.0f} examples/s | {duration(left / rate)} left"
         )
         self.log.curves("loss", values, step)
@@ -284,7 +284,7 @@ class _Run:
         if self.group.is_first:
             with torch.no_grad():
                 state.metrics = self.validate(state.result.eval())
-            self.log.say(f"validation after step {state.step:,}: {spelled(state.metrics)}")
+            self.log.show(f"validation after step {state.step:,}: {spelled(state.metrics)}")
             self.log.curves("validation", state.metrics, state.step)
             value = next(iter(state.metrics.values()))
             if state.best is None or value < state.best:

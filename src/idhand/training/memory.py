@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
+from idhand.data import DataSet, describe
 from idhand.detection.roi import CROP_SIZE_PX
 from idhand.geometry import rotation_from_vector, rotation_towards
 from idhand.nets.crops import box_roi, landmark_roi
@@ -19,7 +20,7 @@ from idhand.records import Sample
 from idhand.training.batches import Batch
 from idhand.training.colour import recoloured_on_device
 from idhand.training.draws import COLOUR, JITTER, Once, Order, uniforms
-from idhand.training.examples import CropConfig, check_labels, describe
+from idhand.training.examples import CropConfig, check_labels
 from idhand.training.processes import start_worker
 
 CHUNK = 500
@@ -45,7 +46,7 @@ class Labelled:
 
     @staticmethod
     def read(
-        samples: Sequence[Sample], config: CropConfig, hand_model: str | None, *, workers: int = 1
+        samples: DataSet, config: CropConfig, hand_model: str | None, *, workers: int = 1
     ) -> "Labelled":
         """Read all samples.
 
@@ -91,9 +92,7 @@ class Labelled:
         )
 
 
-def _read(
-    indices: range, samples: Sequence[Sample], config: CropConfig, hand_model: str | None
-) -> Labelled:
+def _read(indices: range, samples: DataSet, config: CropConfig, hand_model: str | None) -> Labelled:
     """Some of the samples."""
     rows: dict[str, list[Any]] = {field.name: [] for field in fields(Labelled)}
     for index in indices:
@@ -148,12 +147,12 @@ class MemoryExamples:
     device: torch.device
     about: dict[str, Any]
     """What fixes the samples."""
-    samples: Sequence[Sample]
+    samples: DataSet
     """For their names."""
 
     @staticmethod
     def read(
-        samples: Sequence[Sample],
+        samples: DataSet,
         config: CropConfig,
         hand_model: str | None,
         *,

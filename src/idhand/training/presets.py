@@ -19,7 +19,7 @@ def backbone() -> TrainConfig:
     """
     return TrainConfig(
         name="backbone",
-        net=replace(nets.identity_film(), backbone="hand_full", tune=True),
+        net=replace(nets.identity_film_network(), backbone="hand_full", tune=True),
         loop=LoopConfig(
             optimiser="adamw", lr=1e-3, weight_decay=0.01, batch=256, steps=4000,
             schedule="cosine", warmup_steps=200, clip_norm=1.0, ema_decay=0.999, amp="bf16",
@@ -37,7 +37,7 @@ def baseline() -> TrainConfig:
     """Ours, anonymous: heads on the frozen hand net, from features that are computed once."""
     return TrainConfig(
         name="baseline",
-        net=nets.baseline(),
+        net=nets.baseline_network(),
         loop=LoopConfig(
             optimiser="adamw", lr=1e-3, weight_decay=0.01, batch=256, steps=12_000,
             schedule="cosine", warmup_steps=500, clip_norm=1.0, ema_decay=0.999,
@@ -52,7 +52,7 @@ def baseline() -> TrainConfig:
 
 def identity() -> TrainConfig:
     """The paper's identity-aware network on the hand net: the hand layer is given the shape."""
-    return replace(baseline(), name="identity", net=nets.identity())
+    return replace(baseline(), name="identity", net=nets.identity_network())
 
 
 def identity_film() -> TrainConfig:
@@ -60,7 +60,7 @@ def identity_film() -> TrainConfig:
     return replace(
         baseline(),
         name="identity_film",
-        net=nets.identity_film(),
+        net=nets.identity_film_network(),
         identity_dropout=0.5,
         identity_noise=0.2,
     )
@@ -85,7 +85,9 @@ def paper_baseline() -> TrainConfig:
     """
     model = open_hand()
     net = replace(
-        nets.official_baseline(model.name, model.num_betas), update="multiply", start="identity"
+        nets.official_baseline_network(model.name, model.num_betas),
+        update="multiply",
+        start="identity",
     )
     return TrainConfig(
         name="paper_baseline",
@@ -100,14 +102,14 @@ def paper_baseline() -> TrainConfig:
 def official_baseline() -> TrainConfig:
     """The same as the authors released it: additive updates from a start that is no rotation."""
     model = open_hand()
-    net = nets.official_baseline(model.name, model.num_betas)
+    net = nets.official_baseline_network(model.name, model.num_betas)
     return replace(paper_baseline(), name="official_baseline", net=net)
 
 
 def paper_identity() -> TrainConfig:
     """The paper's identity-aware network."""
     model = open_hand()
-    net = nets.official_identity(model.name, model.num_betas)
+    net = nets.official_identity_network(model.name, model.num_betas)
     return replace(paper_baseline(), name="paper_identity", net=net)
 
 
@@ -136,7 +138,7 @@ def paper_heatmaps() -> TrainConfig:
 
 def debug() -> TrainConfig:
     """A few steps of a small network, to see whether everything is in its place."""
-    net = replace(nets.identity_film(), trunk=32, hidden=(32,), shape_hidden=(32,))
+    net = replace(nets.identity_film_network(), trunk=32, hidden=(32,), shape_hidden=(32,))
     loop = LoopConfig(
         batch=8, steps=6, lr=1e-3, ema_decay=0.9, warmup_steps=2,
         log_every=2, checkpoint_every=3, validate_every=3,

@@ -39,9 +39,9 @@ class Group:
         """Whether it is so in one of the processes."""
         if self.ranks == 1:
             return flag
-        told = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(told, dist.ReduceOp.MAX)
-        return bool(told)
+        value = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return bool(value)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Mean over the processes."""

@@ -3,17 +3,17 @@
 import json
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from idhand.assets import hand
+from idhand.data import DataSet
 from idhand.data.manifest import sha256_of
 from idhand.files import replacing
 from idhand.nets.backbones import HandBackbone
@@ -21,7 +21,6 @@ from idhand.nets.files import load_regressor, save_net
 from idhand.nets.heatmaps import HeatmapNet
 from idhand.nets.regressor import Regressor
 from idhand.nets.resnet import ResNet, load_imagenet
-from idhand.records import Sample
 from idhand.training.batches import Examples
 from idhand.training.checkpoints import Checkpoints
 from idhand.training.config import TrainConfig
@@ -44,14 +43,14 @@ MEASURED = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Training:
     """What is trained on what, and where everything goes."""
 
     config: TrainConfig
-    samples: Sequence[Sample]
+    samples: DataSet
     folder: Path
     """For log, checkpoints and the network."""
-    val: Sequence[Sample] | None = None
+    val: DataSet | None = None
     """Other people, to validate with."""
     start: Path | None = None
     """A trained network to start from; `confidence` needs one."""
@@ -70,12 +69,12 @@ class Run:
         """Train, going on where an earlier call was ended, and write the network.
 
         Raises:
-            ValueError: If something does not fit together; the sentence says what.
+            ValueError: If something does not fit together.
             FloatingPointError: If the loss or its gradient is no longer a number.
         """
         task, examples, val = self._parts()
         origin = {"training": self.config.origin(), **self._starts(), **examples.description()}
-        self._say_what(origin)
+        self._write_origin(origin)
         trained = train(
             task,
             examples,
@@ -100,17 +99,14 @@ class Run:
     def _parts(self) -> tuple[nn.Module, Examples, Examples | None]:
         """The task and its examples."""
         if self.config.task == "heatmaps":
-            net = HeatmapNet() if self.start is None else _no_start(self.start)
-            if self.imagenet is not None:
-                _load_imagenet_stages(net, self.imagenet)
-            return HeatmapTask(net), self._pictures(self.samples), self._val_pictures()
+            return HeatmapTask(self._heatmaps()), self._pictures(self.samples), self._val_pictures()
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self.config.loop.seed)
             net = self._regressor()
         model = hand(net.config.hand_model)
         for samples in (self.samples, self.val):
             if samples is not None and len(samples):
-                check_labels(samples[0], "hand", model.name)
+                check_labels(samples.label(0), "hand", model.name)
         if self.config.views is None:
             examples, val = self._pictures(self.samples), self._val_pictures()
         else:
@@ -119,6 +115,19 @@ class Run:
         if self.start is None:
             net.measure(_typical(net, examples))
         return RegressorTask(net, model, self.config), examples, val
+
+    def _heatmaps(self) -> HeatmapNet:
+        """The 2D network before training."""
+        if self.start is not None:
+            raise ValueError(
+                f"heatmaps start from --imagenet, not from a trained network ({self.start})"
+            )
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(self.config.loop.seed)
+            net = HeatmapNet()
+        if self.imagenet is not None:
+            _load_imagenet_stages(net, self.imagenet)
+        return net
 
     def _regressor(self) -> Regressor:
         """The network before training."""
@@ -151,7 +160,7 @@ class Run:
             )
         return net
 
-    def _pictures(self, samples: Sequence[Sample], *, training: bool = True) -> Examples:
+    def _pictures(self, samples: DataSet, *, training: bool = True) -> Examples:
         config = self.config
         is_2d = config.task == "heatmaps"
         crops = config.crops if training else replace(config.crops, colour=None)
@@ -205,7 +214,7 @@ class Run:
         files = {"start": self.start, "imagenet": self.imagenet}
         return {name: sha256_of(path) for name, path in files.items() if path is not None}
 
-    def _say_what(self, origin: Mapping[str, Any]) -> None:
+    def _write_origin(self, origin: Mapping[str, Any]) -> None:
         """config.json and commit.txt, before the first step."""
         if not self.group.is_first or self.has_checkpoint():
             return
@@ -226,18 +235,9 @@ class Run:
             "commit": commit(),
             **origin,
         }
-        match trained.task:
-            case RegressorTask(net=net):
-                save_net(net, path, notes, dtype=self.config.export)
-            case HeatmapTask(net=net):
-                state = {k: v.contiguous().cpu() for k, v in net.state_dict().items()}
-                header = json.dumps({"format": "idhand heatmaps", "meta": notes}, sort_keys=True)
-                with replacing(path) as temporary:
-                    save_file(state, temporary, metadata={"idhand": header})
-
-
-def _no_start(path: Path) -> HeatmapNet:
-    raise ValueError(f"heatmaps start from --imagenet, not from a trained network ({path})")
+        assert isinstance(trained.task, RegressorTask | HeatmapTask)
+        config = self.config
+        save_net(trained.task.net, path, notes, dtype=config.export, cut=config.crops.cut)
 
 
 def _load_imagenet_stages(net: HeatmapNet, path: Path) -> None:

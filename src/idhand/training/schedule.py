@@ -1,4 +1,4 @@
-"""How training goes, whatever is trained: the optimiser, its schedule, and when to say and save."""
+"""How training goes, whatever is trained: the optimiser, its schedule, and when to log and save."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

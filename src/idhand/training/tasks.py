@@ -44,7 +44,7 @@ class RegressorTask(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Weighted loss terms."""
-        betas, known = self._told(batch)
+        betas, known = self._given_betas(batch)
         features = self._features(batch)
         estimate = self._estimate(features, betas, known)
         with torch.autocast(batch.inputs.device.type, enabled=False):
@@ -98,8 +98,8 @@ class RegressorTask(nn.Module):
         errors = self.errors(estimate, truth)
         return self.config.loss.ranking * ranking_loss(estimate.confidence, errors, margin=margin)
 
-    def _told(self, batch: Batch) -> tuple[Tensor | None, Bool[Tensor, " batch"] | None]:
-        """The betas that the network is told, and for which examples."""
+    def _given_betas(self, batch: Batch) -> tuple[Tensor | None, Bool[Tensor, " batch"] | None]:
+        """The betas given to the network, and for which examples they are."""
         config, identity = self.config, self.net.config.identity
         if config.task == "confidence" or identity == "predicted":
             return None, None

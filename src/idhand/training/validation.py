@@ -1,4 +1,4 @@
-"""Numbers of a task on people whom it is not trained on, in the loop; `evaluation` says more."""
+"""Numbers of a task on people whom it is not trained on, in the loop; see `evaluation` for more."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ def validator(
     """Means over all examples of what a task's network gets wrong; the first is to be small.
 
     `mpjpe_mm`: mean distance of keypoints, wrists put together; `bones_mm`: mean error of bone
-    lengths. Networks that can know the person have `known_mpjpe_mm`, told the true shape.
+    lengths. Networks that can know the person have `known_mpjpe_mm`, given the true shape.
     `rank_error`: share of pairs that the confidences put in the wrong order. `keypoints_px`: mean
     distance in the crop, of heatmaps.
     """

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from idhand.hand import KEYPOINT_PARENTS
-from idhand.records import FOREARM_PART, HAND_PARTS, OTHER_PART, Sample
+from idhand.records import FOREARM_PART, HAND_PARTS, OTHER_PART, UNPARTED_HAND, Sample
 from idhand.view.overlay import FINGER_COLOURS, INK, PALM_COLOUR
 
 TILE_PX, GAP_PX, COLUMNS = 224, 4, 10
@@ -70,6 +70,7 @@ def _part_colours() -> UInt8[np.ndarray, "values 3"]:
         finger, segment = divmod(part - 2, 3)
         colours[part] = np.multiply(FINGER_COLOURS[finger], SEGMENT_SHADES[segment])
     colours[FOREARM_PART], colours[OTHER_PART] = FOREARM_COLOUR, OTHER_COLOUR
+    colours[UNPARTED_HAND] = PALM_COLOUR
     return colours.astype(np.uint8)
 
 

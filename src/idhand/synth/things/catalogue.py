@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from idhand.synth.things.solids import Bar, Box, Material, Run, Shape, Tone, Turned
+from idhand.synth.things.solids import Bar, Box, Material, Shape, Stretch, Tone, Turned
 
 Grip = Literal["across", "ball", "tips", "laid", "stood"]
 """Across the palm in the curled fingers; round in the hand; between thumb and fingertip; on the
@@ -81,12 +81,12 @@ def stack(levels: list[tuple[float, float, Material]]) -> Turned:
     Each level begins at the last one's height; the first gives the foot's radius and height.
     """
     (radius, z, material), *rest = levels
-    runs = [Run(points=((0.0, z), (radius, z)), material=material)]
+    stretches = [Stretch(points=((0.0, z), (radius, z)), material=material)]
     for upper, height, paint in rest:
-        runs.append(Run(points=((radius, z), (upper, height)), material=paint))
+        stretches.append(Stretch(points=((radius, z), (upper, height)), material=paint))
         radius, z, material = upper, height, paint
-    runs.append(Run(points=((radius, z), (0.0, z)), material=material))
-    return Turned(runs=tuple(runs))
+    stretches.append(Stretch(points=((radius, z), (0.0, z)), material=material))
+    return Turned(stretches=tuple(stretches))
 
 
 def _rod(rng: np.random.Generator, radius: float) -> list[Shape]:
@@ -204,16 +204,16 @@ def _bottle(rng: np.random.Generator, radius: float) -> list[Shape]:
         (neck + (radius - neck) * math.cos(t), high + (top - high) * math.sin(t) * 0.8)
         for t in np.linspace(0, math.pi / 2, 5).tolist()
     )
-    foot = Run(points=((0.0, low), (0.9 * radius, low)), material=body)
+    foot = Stretch(points=((0.0, low), (0.9 * radius, low)), material=body)
     side = ((0.9 * radius, low), (radius, low + 0.006), (radius, 0.5 * low))
-    runs = [foot, Run(points=side, material=body)]
-    runs.append(Run(points=((radius, 0.5 * low), (radius, 0.5 * high)), material=label))
-    runs.append(Run(points=((radius, 0.5 * high), *shoulder), material=body))
+    stretches = [foot, Stretch(points=side, material=body)]
+    stretches.append(Stretch(points=((radius, 0.5 * low), (radius, 0.5 * high)), material=label))
+    stretches.append(Stretch(points=((radius, 0.5 * high), *shoulder), material=body))
     end = shoulder[-1]
     lid = ((end[0], end[1]), (neck * 1.15, end[1]), (neck * 1.15, end[1] + 0.015))
-    runs += [Run(points=pair, material=cap) for pair in pairwise(lid)]
-    runs.append(Run(points=(lid[-1], (0.0, end[1] + 0.015)), material=cap))
-    return [Turned(runs=tuple(runs))]
+    stretches += [Stretch(points=pair, material=cap) for pair in pairwise(lid)]
+    stretches.append(Stretch(points=(lid[-1], (0.0, end[1] + 0.015)), material=cap))
+    return [Turned(stretches=tuple(stretches))]
 
 
 def _can(rng: np.random.Generator, radius: float) -> list[Shape]:
@@ -237,12 +237,14 @@ def _cup(rng: np.random.Generator, radius: float) -> list[Shape]:
     foot, wall = rng.uniform(0.7, 1.0) * radius, 0.002
     return [
         Turned(
-            runs=(
-                Run(points=((0.0, low), (foot, low)), material=paint),
-                Run(points=((foot, low), (radius, high)), material=paint),
-                Run(points=((radius, high), (radius - wall, high)), material=paint),
-                Run(points=((radius - wall, high), (foot - wall, low + 0.004)), material=inside),
-                Run(points=((foot - wall, low + 0.004), (0.0, low + 0.004)), material=inside),
+            stretches=(
+                Stretch(points=((0.0, low), (foot, low)), material=paint),
+                Stretch(points=((foot, low), (radius, high)), material=paint),
+                Stretch(points=((radius, high), (radius - wall, high)), material=paint),
+                Stretch(
+                    points=((radius - wall, high), (foot - wall, low + 0.004)), material=inside
+                ),
+                Stretch(points=((foot - wall, low + 0.004), (0.0, low + 0.004)), material=inside),
             )
         )
     ]
@@ -259,7 +261,7 @@ def _mug(rng: np.random.Generator, radius: float) -> list[Shape]:
         for t in np.linspace(-math.pi / 2, math.pi / 2, 9).tolist()
         for r in (0.88 * radius + reach * math.cos(t),)
     )
-    paint = body[0].runs[0].material
+    paint = body[0].stretches[0].material
     return [*body, Bar(path=path, radius=rng.uniform(0.004, 0.006), is_ring=False, material=paint)]
 
 
@@ -271,11 +273,11 @@ def _ball(rng: np.random.Generator, radius: float) -> list[Shape]:
     arc = [(radius * math.cos(t), radius * math.sin(t)) for t in angles]
     arc[0], arc[-1] = (0.0, -radius), (0.0, radius)
     halves = (
-        Run(points=tuple(arc[:7]), material=paint),
-        Run(points=tuple(arc[6:]), material=other),
+        Stretch(points=tuple(arc[:7]), material=paint),
+        Stretch(points=tuple(arc[6:]), material=other),
     )
-    whole = (Run(points=tuple(arc), material=paint),)
-    return [Turned(runs=whole if other is paint else halves)]
+    whole = (Stretch(points=tuple(arc), material=paint),)
+    return [Turned(stretches=whole if other is paint else halves)]
 
 
 def _fruit(rng: np.random.Generator, radius: float) -> list[Shape]:
@@ -290,7 +292,7 @@ def _fruit(rng: np.random.Generator, radius: float) -> list[Shape]:
     arc[0], arc[-1] = (0.0, arc[0][1]), (0.0, arc[-1][1])
     top = arc[-1][1]
     stalk = stack([(0.001, top - 0.002, wood(rng)), (0.0015, top + 0.012, wood(rng))])
-    return [Turned(runs=(Run(points=tuple(arc), material=skin),)), stalk]
+    return [Turned(stretches=(Stretch(points=tuple(arc), material=skin),)), stalk]
 
 
 def _pen(rng: np.random.Generator, radius: float) -> list[Shape]:

@@ -133,8 +133,8 @@ _BOX_FACES = _box_faces()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """A smooth stretch of a turned profile, of one material; runs meet in hard edges."""
+class Stretch:
+    """A smooth stretch of a turned profile, of one material; stretches meet in hard edges."""
 
     points: tuple[tuple[float, float], ...]
     """Distance from the axis and height, from the bottom up along the outside."""
@@ -145,31 +145,35 @@ class Run:
 class Turned:
     """A profile turned about the z axis; it begins and ends on the axis and may be hollow."""
 
-    runs: tuple[Run, ...]
+    stretches: tuple[Stretch, ...]
 
     def solid(self) -> Solid:
         """Its mesh: one band of triangles per step of the profile."""
-        profile = np.array([point for run in self.runs for point in run.points])
-        slopes = np.concatenate([_slopes(np.array(run.points)) for run in self.runs])
+        profile = np.array([point for run in self.stretches for point in run.points])
+        slopes = np.concatenate([_slopes(np.array(run.points)) for run in self.stretches])
         values = np.stack([profile, slopes])
         swept = np.empty((2, len(profile), TURNED_SEGMENTS, 3))
         swept[..., :2] = values[..., :1, None] * _CIRCLE
         swept[..., 2] = values[..., 1:]
         verts, normals = swept.reshape(2, -1, 3)
-        lengths = tuple(len(run.points) for run in self.runs)
+        lengths = tuple(len(run.points) for run in self.stretches)
         counts = np.array(lengths) * TURNED_SEGMENTS
         return Solid(
             verts=verts,
             faces=_run_faces(lengths, tuple((profile[:, 0] == 0.0).tolist()), TURNED_SEGMENTS),
             normals=normals,
-            tone=np.repeat(np.array([r.material.tone for r in self.runs], np.float32), counts, 0),
-            gloss=np.repeat(np.array([r.material.gloss for r in self.runs], np.float32), counts),
+            tone=np.repeat(
+                np.array([r.material.tone for r in self.stretches], np.float32), counts, 0
+            ),
+            gloss=np.repeat(
+                np.array([r.material.gloss for r in self.stretches], np.float32), counts
+            ),
         )
 
     def distance_m(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, " points"]:
         """Distance to the profile in the half plane of each point."""
         out = np.empty(len(points))
-        profile = np.array([point for run in self.runs for point in run.points])
+        profile = np.array([point for run in self.stretches for point in run.points])
         _turned(points, profile, out)
         return out
 
@@ -194,7 +198,7 @@ def _slopes(profile: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points
 def _run_faces(
     lengths: tuple[int, ...], is_point: tuple[bool, ...], columns: int
 ) -> Int[np.ndarray, "faces 3"]:
-    """Of runs of so many rows, each row a circle of so many vertices or shrunk to a point."""
+    """Of stretches of so many rows, each row a circle of so many vertices or shrunk to a point."""
     faces = _grid_faces(len(is_point), columns, closed_rows=False)
     lasts = np.cumsum(lengths) - 1
     row = faces[:, 0] // columns  # the lower one, in both triangles of a cell

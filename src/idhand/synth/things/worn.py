@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from idhand.synth.people.body import INDEX, LITTLE, rotation_about, unit
 from idhand.synth.things.catalogue import stack
-from idhand.synth.things.solids import Box, Material, Run, Solid, Tone, Turned, joined
+from idhand.synth.things.solids import Box, Material, Solid, Stretch, Tone, Turned, joined
 
 RING_JOINTS = (2, 4, 7, 10, 13)
 """The joint whose bone carries a ring: the proximal phalanx of thumb to little finger."""
@@ -210,9 +210,9 @@ def _band(section: Section, width: float, thickness: float, material: Material) 
     outside = ((outer - edge, -half), (outer, edge - half), (outer, half - edge))
     outside += ((outer - edge, half),)
     inside = ((outer - edge, half), (inner, half), (inner, -half), (outer - edge, -half))
-    runs = [Run(points=outside, material=material)]
-    runs += [Run(points=inside[k : k + 2], material=material) for k in range(3)]
-    solid = Turned(runs=tuple(runs)).solid()
+    stretches = [Stretch(points=outside, material=material)]
+    stretches += [Stretch(points=inside[k : k + 2], material=material) for k in range(3)]
+    solid = Turned(stretches=tuple(stretches)).solid()
     stretch = np.array([section.half_m[0] / mean, section.half_m[1] / mean, 1.0])
     solid = replace(solid, verts=solid.verts * stretch, normals=unit(solid.normals / stretch))
     return solid.moved(section.axes, section.centre)
