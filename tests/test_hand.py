@@ -63,13 +63,13 @@ def test_names_and_tables_of_joints_and_keypoints_agree() -> None:
     """Written out as docs/conventions.md has them: base to tip, thumb to little finger."""
     thumb = ("thumb_cmc", "thumb_mcp", "thumb_ip")
     fingers = [tuple(f"{f}_{p}" for p in ("mcp", "pip", "dip")) for f in FINGERS]
-    assert JOINT_NAMES == ("wrist", *thumb, *(name for finger in fingers for name in finger))
+    assert ("wrist", *thumb, *(name for finger in fingers for name in finger)) == JOINT_NAMES
     chains = [(*chain, f"{chain[0].split('_')[0]}_tip") for chain in (thumb, *fingers)]
-    assert KEYPOINT_NAMES == ("wrist", *(name for chain in chains for name in chain))
+    assert ("wrist", *(name for chain in chains for name in chain)) == KEYPOINT_NAMES
     above = {b: a for chain in chains for a, b in zip(("wrist", *chain), chain, strict=False)}
-    assert KEYPOINT_PARENTS == (-1, *(KEYPOINT_NAMES.index(above[n]) for n in KEYPOINT_NAMES[1:]))
+    assert (-1, *(KEYPOINT_NAMES.index(above[n]) for n in KEYPOINT_NAMES[1:])) == KEYPOINT_PARENTS
     carriers = [above[name] if name.endswith("tip") else name for name in KEYPOINT_NAMES]
-    assert KEYPOINT_JOINT == tuple(JOINT_NAMES.index(name) for name in carriers)
+    assert tuple(JOINT_NAMES.index(name) for name in carriers) == KEYPOINT_JOINT
     tips = [chain[-1] for chain in chains]
     assert tuple([*JOINT_NAMES, *tips][k] for k in KEYPOINT_ORDER) == KEYPOINT_NAMES
 

@@ -315,6 +315,19 @@ def test_frames_are_lines(tmp_path: Path):
     assert [image.time_s for image in read_hands(path)] == [0, 0.04, 0.08]
 
 
+def test_the_probability_of_a_side_is_kept_and_older_files_are_read(tmp_path: Path):
+    path, hand = tmp_path / "hands.json", make_hand()
+    sure = replace(hand.detection, is_right=False, right_probability=0.75)
+    write_hands(path, [image_hands(hands=(replace(hand, detection=sure),))])
+    seen = read_hands(path)[0].hands[0].detection
+    assert (seen.is_right, seen.right_probability) == (False, 0.75)
+    record = json.loads(path.read_text())
+    del record["images"][0]["hands"][0]["detection"]["right_probability"]
+    path.write_text(json.dumps(record))
+    seen = read_hands(path)[0].hands[0].detection
+    assert (seen.is_right, seen.right_probability) == (False, 0.0)
+
+
 def test_no_results_stay_unless_they_are_whole(tmp_path: Path):
     def interrupted():
         with JsonLines(tmp_path / "hands.jsonl") as lines:

@@ -52,8 +52,9 @@ class HandDetector:
 
         Palms are looked for in the whole image with growing margins until `max_hands` sure hands
         are there or a margin brings nothing new; then in tiles, where the image is long or more
-        than two hands are wanted, and faint palms are read; these hands must be sure. Where all this leads to no sure hand,
-        the image is read in several rotations. Sides are decided together (`decide_sides`).
+        than two hands are wanted, and faint palms are read; these hands must be sure. Where all
+        this leads to no sure hand, the image is read in several rotations. Sides are decided
+        together (`decide_sides`).
 
         Args:
             rgb: The image, 0..255.
