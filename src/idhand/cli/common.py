@@ -26,7 +26,7 @@ from idhand.media import (
     intrinsics_doubt,
     read_camera_file,
 )
-from idhand.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from idhand.media.files import IMAGE_SUFFIXES, RAW_SUFFIXES, VIDEO_SUFFIXES
 from idhand.records import HandResult
 from idhand.view import HtmlReport
 
@@ -233,8 +233,8 @@ def refuse_media(path: Path, flag: str, advice: str) -> None:
         ValueError: If it does.
     """
     suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not path.is_dir():
-        kind = "picture" if suffix in IMAGE_SUFFIXES else "clip"
+    if suffix in IMAGE_SUFFIXES | RAW_SUFFIXES | VIDEO_SUFFIXES and not path.is_dir():
+        kind = "clip" if suffix in VIDEO_SUFFIXES else "picture"
         raise ValueError(
             f"{flag} {path} has the name of a {kind}, which would be lost; {advice}, and the "
             "inputs apart from it"

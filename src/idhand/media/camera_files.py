@@ -120,10 +120,11 @@ class _Loader(yaml.SafeLoader):
     """Plain values, and OpenCV's matrices as dictionaries."""
 
 
-_Loader.add_constructor(
-    "tag:yaml.org,2002:opencv-matrix",
-    lambda loader, node: loader.construct_mapping(node, deep=True),
-)
+def _opencv_matrix(loader: yaml.SafeLoader, node: Any) -> Any:
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _opencv_matrix)
 
 
 def _yaml(text: str) -> object:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.error
@@ -30,7 +31,8 @@ class Orientation:
 
         Source: FFmpeg, libavutil/display.h: (x, y) is shown at (a x + c y, b x + d y).
         """
-        for data in frame.side_data:
+        entries: Any = frame.side_data  # its type says mapping, but it iterates over the entries
+        for data in entries:
             if data.type == Type.DISPLAYMATRIX:
                 a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
                 if abs(b) + abs(c) > abs(a) + abs(d):
