@@ -15,9 +15,10 @@ from tables import section, table
 
 from idhand import Identity, Pipeline
 from idhand.geometry import procrustes
+from idhand.lens import undistorted_px
 from idhand.records import Detection, HandResult
 from idhand.refinement import hand_size_px
-from idhand.refinement.observing import FLIP, undistorted
+from idhand.refinement.observing import FLIP
 from idhand.refinement.points import posed_points
 
 MIDDLE = slice(8, 12)
@@ -39,7 +40,9 @@ class Rig:
 
     def triangulate(self, a: Detection, b: Detection) -> tuple[Points, float]:
         """The landmarks in camera 0, and how far off they are, over hand size."""
-        seen = [undistorted(d.landmarks_px, self.K[i], self.dist[i]) for i, d in enumerate((a, b))]
+        seen = [
+            undistorted_px(d.landmarks_px, self.K[i], self.dist[i]) for i, d in enumerate((a, b))
+        ]
         P = [self.K[0] @ np.eye(3, 4), self.K[1] @ np.hstack((self.R, self.t[:, None]))]
         homogeneous = cv2.triangulatePoints(P[0], P[1], seen[0].T, seen[1].T)
         points = (homogeneous[:3] / homogeneous[3]).T

@@ -1,10 +1,10 @@
 """Your own intrinsics: distance is in proportion to the focal length, so a known one pays.
 
-    python examples/own_camera.py [PHOTO CAMERA.json]
+    python examples/own_camera.py [PHOTO CAMERA]
 
-CAMERA.json holds {"K": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], "dist": [k1, k2, p1, p2, k3]}, as
-OpenCV's calibration gives them; "dist" may be left out. Without arguments it takes a bundled
-picture and the camera that it was rendered with.
+CAMERA is JSON {"K": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], "dist": [k1, k2, p1, p2, k3]}, where
+"dist" may be left out, or what OpenCV's or ROS's calibration writes. Without arguments it takes a
+bundled picture and the camera that it was rendered with.
 """
 
 import json

@@ -302,7 +302,7 @@ def test_camera_files(tmp_path: Path):
     file.write_text(json.dumps({"K": K_640, "dist": [0.1, 0.2, 0, 0]}))
     K, dist = read_camera(file)
     np.testing.assert_array_equal(K, K_640)
-    assert dist is not None
+    assert isinstance(dist, np.ndarray)
     assert dist.tolist() == [0.1, 0.2, 0, 0, 0]
     np.save(tmp_path / "k.npy", np.array(K_640, np.float32))
     K, dist = read_camera(tmp_path / "k.npy")
@@ -323,7 +323,10 @@ def test_camera_files(tmp_path: Path):
         ('{"K": [[0, 0, 1], [0, 500, 1], [0, 0, 1]]}', "must be positive, got fx 0"),
         ('{"K": [[500, 0, 0], [0, 500, 0], [320, 240, 1]]}', "is it transposed"),
         ('{"K": [[500, 0, 320], [0, 500, 240], [0, 0, 2]]}', r"must be \[\[fx"),
-        ('{"K": [[500, 0, 9], [0, 500, 9], [0, 0, 1]], "dist": [1]}', "4 or 5 finite numbers"),
+        (
+            '{"K": [[500, 0, 9], [0, 500, 9], [0, 0, 1]], "dist": [1]}',
+            "4, 5, 8, 12 or 14 finite numbers",
+        ),
         ('{"K": [[500, 0, 9], [0, 500, 9], [0, 0, 1]], "dist": "x"}', "list of numbers"),
     ],
 )
@@ -340,9 +343,7 @@ def test_pickles_are_not_opened(tmp_path: Path):
         read_camera(tmp_path / "k.npy")
 
 
-@pytest.mark.parametrize(
-    ("width", "height"), [(1280, 960), (320, 240), (480, 640), (300, 640), (5000, 480)]
-)
+@pytest.mark.parametrize(("width", "height"), [(1280, 960), (320, 240), (480, 640), (5000, 480)])
 def test_intrinsics_of_another_size(width: int, height: int):
     with pytest.raises(ValueError, match=rf"{width}×{height} picture"):
         check_intrinsics(K_640, width, height)

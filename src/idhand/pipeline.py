@@ -19,6 +19,7 @@ from idhand.fusion import CovarianceCalibration, FusionConfig, fuse
 from idhand.geometry import intrinsics_from_fov, project
 from idhand.hand import FittableHand, HandModel, ShapePrior
 from idhand.identity import Identity, PhotoUse, measure
+from idhand.lens import Distortion, lens_of
 from idhand.media import check_intrinsics
 from idhand.nets.reading import Reader
 from idhand.records import Detection, HandResult
@@ -41,8 +42,6 @@ Rgb = np.ndarray
 """uint8 (height, width, 3); checked with a sentence at the front door, as are the others."""
 Intrinsics = np.ndarray
 """(3, 3) px."""
-Distortion = np.ndarray
-"""(5,)"""
 
 FLIP = np.array([-1.0, 1.0, 1.0])
 
@@ -128,7 +127,7 @@ class Pipeline:
         self,
         rgb: Rgb,
         K: Intrinsics | None = None,
-        dist: Distortion | None = None,
+        dist: Distortion = None,
         identity: Identity | None = None,
         previous: Sequence[HandResult] | None = None,
         mirrored: bool = False,
@@ -139,7 +138,8 @@ class Pipeline:
         Args:
             rgb: uint8 (height, width, 3).
             K: Intrinsics in px; without, 60° across the longer side are assumed.
-            dist: OpenCV's five distortion coefficients, if the image is not rectified.
+            dist: Lens distortion, if the image is not rectified: OpenCV's 4, 5, 8, 12 or 14
+                coefficients, or an `idhand.lens.Lens`, for example of a fish-eye.
             identity: Whose hands these are: fixes the shape, for left and right.
             previous: The last frame's hands; they are followed and no new ones are looked for.
             mirrored: The image is a mirror image (selfie preview), so sides swap.
@@ -149,13 +149,14 @@ class Pipeline:
             One result per hand, in the camera frame, metres; empty if there is none.
 
         Raises:
-            ValueError: If the image, K or the identity is not usable.
+            ValueError: If the image, K, the distortion or the identity is not usable.
         """
         if max_hands < 1:
             raise ValueError(f"max_hands must be at least 1, got {max_hands}")
         if identity is not None:
             identity.check_model(self.model)
         K_used, is_guess = self._intrinsics(rgb, K)
+        dist = lens_of(dist)
         if previous:
             seen = [hand.detection for hand in previous]
             tracked = self.detector.track(rgb, seen, mirrored=mirrored)
@@ -170,7 +171,7 @@ class Pipeline:
         self,
         detections: Sequence[Detection],
         K: Intrinsics,
-        dist: Distortion | None = None,
+        dist: Distortion = None,
         identity: Identity | None = None,
         *,
         K_is_guess: bool = False,
@@ -179,6 +180,7 @@ class Pipeline:
 
         The network has its say about detections with features; see `Reader.with_features`.
         """
+        dist = lens_of(dist)
         if not detections:
             return []
         n = len(detections)
@@ -208,7 +210,7 @@ class Pipeline:
         self,
         detections: Sequence[Detection],
         Ks: Sequence[Intrinsics],
-        dists: Sequence[Distortion | None],
+        dists: Sequence[Distortion],
         anchor: Anchor | None = None,
     ) -> Calibration:
         """One shape from one person's hands, which were detected each in an image of its own.
@@ -236,7 +238,7 @@ class Pipeline:
         self,
         detections: Sequence[Detection],
         Ks: Sequence[Intrinsics],
-        dists: Sequence[Distortion | None],
+        dists: Sequence[Distortion],
     ) -> torch.Tensor | None:
         """The network's own keypoints, as `Observations` have points; None: it marks none."""
         assert self.reader is not None
@@ -315,7 +317,7 @@ def calibrate(
     pipe: Pipeline,
     images: Iterable[Rgb],
     K: Intrinsics | Sequence[Intrinsics | None] | None = None,
-    dist: Distortion | None = None,
+    dist: Distortion = None,
     hand_length_mm: float | None = None,
     hand_length_sigma_mm: float = 2.0,
     is_right: bool | None = None,
@@ -327,7 +329,7 @@ def calibrate(
         pipe: From `load()`.
         images: uint8 (height, width, 3) each; of one person; left and right hands may be mixed.
         K: Intrinsics for all images, one per image (None where unknown), or None.
-        dist: Distortion coefficients of all images.
+        dist: Lens distortion of all images, as `pipe` takes it.
         hand_length_mm: Distal wrist crease to the tip of the middle finger, hand flat, by ruler.
             Without it absolute size stays as uncertain as in the population.
         hand_length_sigma_mm: Standard deviation of that reading.
@@ -338,6 +340,7 @@ def calibrate(
         ValueError: If no photo shows a usable hand, or an argument is out of range.
     """
     _check_anchor(hand_length_mm, hand_length_sigma_mm)
+    dist = lens_of(dist)
     detections: list[Detection | None] = []
     cameras: list[tuple[Intrinsics, bool]] = []
     reasons: list[str] = []

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from idhand.lens import Distortion, Lens, distortion_array
+
 Status = Literal["converged", "max_iterations", "diverged"]
 """How a fit ended: at a minimum, out of iterations, or nowhere (its numbers are not usable)."""
 
@@ -82,13 +84,13 @@ class HandResult:
         self,
         rgb: UInt8[np.ndarray, "height width 3"],
         *,
-        dist: Float[np.ndarray, " 5"] | None = None,
+        dist: Distortion = None,
     ) -> UInt8[np.ndarray, "height width 3"]:
         """Draw this hand on a copy of its photo; `idhand.view.overlay` draws several, in styles.
 
         Args:
             rgb: The photo that the hand was estimated from.
-            dist: OpenCV's lens distortion of the photo, if it was given to the pipeline.
+            dist: Lens distortion of the photo, if it was given to the pipeline.
         """
         from idhand.view.overlay import overlay  # drawing stands above the records
 
@@ -106,8 +108,8 @@ class Sample:
     rgb: UInt8[np.ndarray, "height width 3"]
     K: Float[np.ndarray, "3 3"]
     """Intrinsics of this picture, px; the centre of the top-left pixel is (0, 0)."""
-    dist: Float[np.ndarray, " 5"]
-    """OpenCV's lens distortion, zeros for none."""
+    dist: Float[np.ndarray, " coefficients"]
+    """Lens distortion: OpenCV's 4, 5, 8, 12 or 14 coefficients, zeros for none."""
     is_right: bool
     bbox_px: Float[np.ndarray, " 4"]
     """xyxy box of the keypoints; may leave the picture."""
@@ -154,15 +156,15 @@ class Sample:
         """The picture in a mirror: of the other hand; `rotations` and `betas` stay as they are."""
         flip = np.array([-1.0, 1.0, 1.0])
         last = self.rgb.shape[1] - 1
-        K, dist = self.K.copy(), self.dist.copy()
-        K[0, 1], K[0, 2], dist[3] = -K[0, 1], last - K[0, 2], -dist[3]
+        K, lens = self.K.copy(), Lens(coefficients=tuple(self.dist.tolist()))
+        K[0, 1], K[0, 2] = -K[0, 1], last - K[0, 2]
         left, top, right, bottom = self.bbox_px
         pixels = self.keypoints_px * flip[:2] + np.array([last, 0.0])
         return replace(
             self,
             rgb=np.ascontiguousarray(self.rgb[:, ::-1]),
             K=K,
-            dist=dist,
+            dist=distortion_array(lens.mirrored(), len(self.dist)),
             is_right=not self.is_right,
             bbox_px=np.array([last - right, top, last - left, bottom]),
             wrist_cam=None if self.wrist_cam is None else self.wrist_cam * flip,

@@ -70,7 +70,8 @@ class Command:
     hand_length_sigma_mm: Annotated[float, arg(metavar="MM")] = 2.0
     """How far off that reading may be (standard deviation)."""
     k: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Camera file: JSON {"K": [[...]], "dist": [...]} or a 3x3 .npy, for pictures of this size."""
+    """Camera file for pictures of this size: JSON {"K": [[...]], "dist": [...]}, a 3x3 .npy, YAML
+    or XML from OpenCV, or camera_info from ROS."""
     fov: Annotated[float | None, arg(metavar="DEGREES")] = None
     """Field of view across the longer side in degrees, instead of --k."""
     report: bool = True
@@ -263,6 +264,8 @@ def _frames(path: Path, camera: Camera, report: Report) -> list[_Photo]:
         kept.append(_Photo(name=name, rgb=rgb, K=K, of_video=True))
         if len(kept) >= 4 * VIDEO_FRAMES:
             kept, step = kept[::2], 2 * step
+    if reader.note:
+        say(reader.note)
     if reader.problem:
         report.problem(f"{reader.problem}; those are used")
     chosen = np.linspace(0, len(kept) - 1, min(VIDEO_FRAMES, len(kept))).round().astype(int)

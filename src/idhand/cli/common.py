@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +17,16 @@ from tqdm import tqdm
 
 import idhand
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE
-from idhand.media import FoundMedia, MediaFile, check_intrinsics, find_media, read_camera
-from idhand.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from idhand.lens import Distortion, Lens
+from idhand.media import (
+    FoundMedia,
+    IntrinsicsWarning,
+    MediaFile,
+    find_media,
+    intrinsics_doubt,
+    read_camera_file,
+)
+from idhand.media.files import IMAGE_SUFFIXES, RAW_SUFFIXES, VIDEO_SUFFIXES
 from idhand.records import HandResult
 from idhand.view import HtmlReport
 
@@ -92,9 +101,13 @@ class Camera:
     """What the user says of the camera."""
 
     K: Float[np.ndarray, "3 3"] | None
-    dist: Float[np.ndarray, " 5"] | None
+    dist: Lens | None
     fov_deg: float | None
     """Across the longer side of the picture."""
+    size_px: tuple[int, int] | None = None
+    """Width and height of the pictures that K is of, where its file states them."""
+    _doubts: set[str] = field(default_factory=set, compare=False, repr=False)
+    """Sentences that the user has read already."""
 
     @staticmethod
     def from_flags(k: Path | None, fov: float | None) -> "Camera":
@@ -107,8 +120,11 @@ class Camera:
             raise ValueError("give --k or --fov, not both")
         if fov is not None and not 1 <= fov <= 179:
             raise ValueError(f"--fov must be between 1 and 179 degrees, got {fov:g}")
-        K, dist = (None, None) if k is None else read_camera(k)
-        return Camera(K=K, dist=dist, fov_deg=fov)
+        if k is None:
+            return Camera(K=None, dist=None, fov_deg=fov)
+        warnings.simplefilter("ignore", IntrinsicsWarning)  # `intrinsics` says it, once
+        file = read_camera_file(k)
+        return Camera(K=file.K, dist=file.lens, fov_deg=None, size_px=file.size_px)
 
     def intrinsics(
         self, width: int, height: int, from_file: Float[np.ndarray, "3 3"] | None = None
@@ -119,7 +135,13 @@ class Camera:
             ValueError: If the K of `--k` is not one of a picture of this size.
         """
         if self.K is not None:
-            return check_intrinsics(self.K, width, height)
+            doubt = intrinsics_doubt(self.K, width, height, self.size_px)
+            if doubt is not None and doubt.is_certain:
+                raise ValueError(doubt.sentence)
+            if doubt is not None and doubt.sentence not in self._doubts:
+                self._doubts.add(doubt.sentence)
+                say(doubt.sentence)
+            return self.K
         if self.fov_deg is not None:
             f = max(width, height) / 2 / np.tan(np.radians(self.fov_deg) / 2)
             return np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]])
@@ -211,8 +233,8 @@ def refuse_media(path: Path, flag: str, advice: str) -> None:
         ValueError: If it does.
     """
     suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not path.is_dir():
-        kind = "picture" if suffix in IMAGE_SUFFIXES else "clip"
+    if suffix in IMAGE_SUFFIXES | RAW_SUFFIXES | VIDEO_SUFFIXES and not path.is_dir():
+        kind = "clip" if suffix in VIDEO_SUFFIXES else "picture"
         raise ValueError(
             f"{flag} {path} has the name of a {kind}, which would be lost; {advice}, and the "
             "inputs apart from it"
@@ -254,9 +276,7 @@ def shown(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def each_alone(
-    pipe: Any, hands: Sequence[HandResult], dist: Float[np.ndarray, " 5"] | None
-) -> tuple[HandResult, ...]:
+def each_alone(pipe: Any, hands: Sequence[HandResult], dist: Distortion) -> tuple[HandResult, ...]:
     """The hands of one picture fitted again as if nobody knew whose they are, for comparison."""
     if not hands:
         return ()

@@ -81,7 +81,8 @@ class Command:
     identity: Annotated[Path | None, arg(metavar="FILE")] = None
     """Profile of the person, from `idhand calibrate`; without it each photo's shape is guessed."""
     k: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Camera file: JSON {"K": [[...]], "dist": [...]} or a 3x3 .npy, for pictures of this size."""
+    """Camera file for pictures of this size: JSON {"K": [[...]], "dist": [...]}, a 3x3 .npy, YAML
+    or XML from OpenCV, or camera_info from ROS."""
     fov: Annotated[float | None, arg(metavar="DEGREES")] = None
     """Field of view across the longer side in degrees, instead of --k."""
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("idhand_out")
@@ -335,6 +336,8 @@ class _Job:
                     K_known=self.camera.K is not None or self.camera.fov_deg is not None,
                 )
             )
+        if reader.note:
+            say(reader.note)
         if reader.problem:
             self.report.problem(f"{reader.problem}; those were done")
         if not num_seen:

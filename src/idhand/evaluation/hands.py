@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from idhand.hand import KEYPOINT_ORDER, HandModel
+from idhand.lens import project_px
 from idhand.predictions import Predictions
 from idhand.records import Sample
 
@@ -181,10 +181,10 @@ def _pixels(
         return torch.from_numpy(rows.points_px).to(joints_cam)
     if rows.wrist_cam is None or rows.rotations is None:
         return torch.full_like(joints_cam[..., :2], torch.nan)
-    zero, points = np.zeros(3), joints_cam.numpy().astype(np.float64)
+    points = joints_cam.numpy()
+    points = points * np.where(points[..., 2:] < 0, -1.0, 1.0)  # lines through the camera's centre
     pixels = [
-        cv2.projectPoints(p, zero, zero, K.astype(np.float64), sample.dist)[0][:, 0]
-        for p, K, sample in zip(points, rows.K, samples, strict=True)
+        project_px(p, K, sample.dist) for p, K, sample in zip(points, rows.K, samples, strict=True)
     ]
     return torch.from_numpy(np.stack(pixels)).to(joints_cam)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from idhand.detection import HandDetector
 from idhand.files import FileKind, read_headed_arrays, replacing
+from idhand.lens import BROWN_COUNTS, distortion_array
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import View, crop_of, landmark_roi, view_of
 from idhand.records import Detection, Sample
@@ -59,7 +60,7 @@ class Looks:
     found: Bool[np.ndarray, " pictures"]
     K: Float[np.ndarray, "pictures 3 3"]
     """Of the real picture, px."""
-    dist: Float[np.ndarray, "pictures 5"]
+    dist: Float[np.ndarray, "pictures coefficients"]
     score: Float[np.ndarray, " pictures"]
     landmarks_px: Float[np.ndarray, "pictures 21 2"]
     """In the real picture."""
@@ -153,7 +154,9 @@ class Looks:
         about, stored = read_headed_arrays(path, KIND)
         num = len(stored.get("sample_id", ()))
         shapes = {name: array.shape for name, array in stored.items()}
-        odd = [name for name, shape in SHAPES.items() if shapes.get(name) != (num, *shape)]
+        allowed = {name: {(num, *shape)} for name, shape in SHAPES.items()}
+        allowed["dist"] = {(num, count) for count in BROWN_COUNTS[1:]}
+        odd = [name for name in SHAPES if shapes.get(name) not in allowed[name]]
         if odd or "subject" not in stored or len(stored["subject"]) != num:
             raise ValueError(
                 f"{path} is damaged: {(odd or ['subject'])[0]} is missing or has another shape; "
@@ -204,7 +207,7 @@ def look(
     if not rows["found"]:
         raise ValueError("the data set has no pictures; wait until some are rendered")
     texts: dict[str, Any] = {name: tuple(rows[name]) for name in TEXTS}
-    arrays: dict[str, Any] = {name: np.stack(rows[name]) for name in SHAPES}
+    arrays: dict[str, Any] = {name: _stacked(name, rows[name]) for name in SHAPES}
     told = {"dataset": ", ".join(sorted(datasets)), **(header or {})}
     if backbone is not None:
         told["features"] = backbone.label
@@ -215,7 +218,7 @@ def blind(samples: Sequence[Sample]) -> Looks:
     """Looks at pictures that nobody looked at: who and which camera, no hand found."""
     rows = [_row(sample, None, None) for sample in samples]
     texts: dict[str, Any] = {name: tuple(row[name] for row in rows) for name in TEXTS}
-    arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in SHAPES}
+    arrays: dict[str, Any] = {name: _stacked(name, [row[name] for row in rows]) for name in SHAPES}
     return Looks(header={}, features=None, **texts, **arrays)
 
 
@@ -227,6 +230,14 @@ def evidence(looks: Looks, config: ObjectiveConfig) -> tuple[Observations, Tenso
     return observations(found, list(looks.K), list(looks.dist), config)
 
 
+def _stacked(name: str, values: Sequence[Any]) -> np.ndarray:
+    """One field of all pictures; lenses with fewer coefficients than others get zeros."""
+    if name == "dist":
+        count = max(map(len, values))
+        values = [distortion_array(value, count) for value in values]
+    return np.stack(values)
+
+
 def _row(sample: Sample, hand: Detection | None, view: View | None) -> dict[str, Any]:
     """One picture's values of all fields."""
     row: dict[str, Any] = {name: np.full(shape, np.nan) for name, shape in SHAPES.items()}
@@ -236,7 +247,7 @@ def _row(sample: Sample, hand: Detection | None, view: View | None) -> dict[str,
         "is_right": np.bool_(sample.is_right),
         "found": np.bool_(hand is not None),
         "K": sample.K,
-        "dist": sample.dist,
+        "dist": distortion_array(sample.dist),
     }
     if hand is not None and view is not None:
         row |= {

@@ -10,9 +10,32 @@ _HEIF_SUFFIXES = (".heic", ".heif", ".hif", ".avif")
 IMAGE_SUFFIXES = frozenset(
     (*_JPEG_SUFFIXES, *_HEIF_SUFFIXES, ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 )
-VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".mts", ".m2ts")
+RAW_SUFFIXES = frozenset(
+    (
+        *(".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".sr2", ".srf", ".orf", ".rw2"),
+        *(".raf", ".pef", ".srw", ".3fr", ".iiq", ".erf", ".kdc", ".dcr", ".mos", ".mef", ".x3f"),
+    )
 )
+"""Of cameras' raw photos; most are TIFF inside."""
+VIDEO_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".3gp", ".mts"),
+        *(".m2ts", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".mxf", ".vob", ".m2v", ".3g2"),
+        *(".divx", ".y4m"),
+    )
+)
+"""Files of these names are videos whatever is in them; others if FFmpeg finds a video in them."""
+VIDEO_FORMATS = (
+    *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "asf", "asf_o", "flv"),
+    *("live_flv", "ogg", "mxf", "gxf", "nut", "nsv", "rm", "wtv", "dv", "ivf", "swf", "pva", "ty"),
+    *("yuv4mpegpipe", "mpegvideo", "m4v", "h261", "h263", "h264", "hevc", "vvc", "evc", "av1"),
+    *("obu", "vc1", "vc1test", "avs2", "avs3", "cavsvideo", "dirac", "dnxhd", "apv", "mjpeg"),
+    *("mpjpeg", "smjpeg", "mjpeg_2000", "nuv", "dhav", "cine", "r3d", "mlv", "lxf", "ifv", "kux"),
+    *("amv", "roq", "flic", "smk", "bink", "vivo", "thp", "usm", "xmv", "film_cpk", "filmstrip"),
+    *("anm", "rpl", "nc", "ser", "ingenient", "mtv", "moflex", "msnwctcp", "lmlm4", "sga", "rl2"),
+)
+"""FFmpeg's readers of recorded video. Others read sound, single pictures, subtitles, text drawn as
+a terminal would, devices, or playlists that name other files and addresses; they are not used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +59,9 @@ class FoundMedia:
 def find_media(inputs: Sequence[str | Path]) -> FoundMedia:
     """Pictures and videos among files and folders. Folders inside of folders are not entered.
 
-    The content tells what a file is, and where it does not, its extension. A file that was named
-    itself is always kept (as an image if nothing is known), so that reading it says what is wrong.
+    The first bytes tell what a file is, else its extension, else FFmpeg: any file in which it
+    finds a video is one. A file that was named itself is always kept (as an image if nothing is
+    known), so that reading it says what is wrong.
     """
     files: dict[Path, MediaFile] = {}
     skipped = []
@@ -61,8 +85,9 @@ def _kind(path: Path) -> Literal["image", "video"] | None:
             head = stream.read(12)
     except OSError:
         head = b""
+    suffix = path.suffix.lower()
     if head[4:8] == b"ftyp":
-        still = head[8:11] in (b"hei", b"hev", b"mif", b"msf", b"avi")
+        still = head[8:11] in (b"hei", b"hev", b"mif", b"msf", b"avi", b"crx")
         return "image" if still else "video"
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")):
         return "image"
@@ -70,5 +95,26 @@ def _kind(path: Path) -> Literal["image", "video"] | None:
         return "image" if head[8:12] == b"WEBP" else "video"
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return "video"
-    suffix = path.suffix.lower()
-    return "image" if suffix in IMAGE_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None
+    if suffix in IMAGE_SUFFIXES | RAW_SUFFIXES:
+        return "image"
+    return "video" if suffix in VIDEO_SUFFIXES or (head and _holds_video(path)) else None
+
+
+def video_options() -> dict[str, str]:
+    """FFmpeg's settings for a file from outside: it may open this file only, as a video."""
+    return {"protocol_whitelist": "file", "format_whitelist": ",".join(VIDEO_FORMATS)}
+
+
+def _holds_video(path: Path) -> bool:
+    """Whether FFmpeg finds a video in a file; pictures that belong to sound are none."""
+    import av
+    import av.error
+    from av.stream import Disposition
+
+    try:
+        name = str(path.absolute())
+        with av.open(name, metadata_errors="replace", options=video_options()) as container:
+            videos = container.streams.video
+            return any(v.width and not v.disposition & Disposition.attached_pic for v in videos)
+    except (av.error.FFmpegError, ValueError):
+        return False

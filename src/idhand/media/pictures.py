@@ -1,11 +1,10 @@
 """Photos of any kind → upright uint8 RGB, with the intrinsics that the camera wrote down."""
 
 import math
-import struct
 import threading
 import warnings
-import zlib
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +14,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from idhand.files import existing_file
+from idhand.media.decoding import ERRORS
+from idhand.media.files import RAW_SUFFIXES
+from idhand.media.levels import eight_bits, has_sixteen_bits
+from idhand.media.raw import largest_picture
 
 MAX_PIXELS = 200_000_000
 """Largest picture that is read: what the largest phone sensors deliver."""
@@ -29,10 +32,6 @@ _ORIENTATION, _EXIF_IFD = 0x0112, 0x8769  # Exif 2.32 (CIPA DC-008), tables 4 an
 _FOCAL_MM, _FOCAL_35, _ZOOM = 0x920A, 0xA405, 0xA404
 _SIZE_X, _SIZE_Y, _PLANE_X, _PLANE_UNIT = 0xA002, 0xA003, 0xA20E, 0xA210
 _UNIT_MM = {1: 25.4, 2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # 2 and 3: Exif; the others: TIFF/EP
-_DECODE_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError),
-    *(OverflowError, struct.error, zlib.error, Image.DecompressionBombError),
-)  # what Pillow's readers raise on damaged files
 _PILLOW_LIMIT = threading.Lock()
 
 
@@ -41,10 +40,11 @@ def read_image(
 ) -> tuple[UInt8[np.ndarray, "height width 3"], Float[np.ndarray, "3 3"] | None]:
     """Read a photo upright, with its intrinsics if the camera wrote its focal length down.
 
-    JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF; the first picture of an animation. Grey becomes
-    RGB, transparency is put on white, 16 bits are scaled to 8 by their full range; 32-bit integers
-    and floats by the smallest of 1 (floats only), 255 and 65535 that holds their largest value,
-    else by that value. Colour profiles are not applied.
+    JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF; the first picture of an animation. Of raw photos
+    that are TIFF inside (DNG, NEF, CR2, ARW, ...) the largest finished picture that the camera put
+    into them, if it is no thumbnail. Grey becomes RGB, transparency is put on white. More than 8
+    bits are scaled by the white level of `idhand.media.levels`: cameras and infrared sensors store
+    10 to 14 bits in 16. Colour profiles are not applied.
 
     Returns:
         The picture and K in px of the upright picture: square pixels, centred principal point,
@@ -53,23 +53,25 @@ def read_image(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is empty, damaged, not a picture or larger than `MAX_PIXELS`.
+        ValueError: If the file is empty, damaged, not a picture, larger than `MAX_PIXELS`, or a raw
+            photo without a finished picture of some size.
     """
     path = existing_file(path)
     with path.open("rb") as stream, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # odd palettes, damaged metadata
-        image = _open_image(path, stream)
+        try:
+            inner = largest_picture(stream, lambda data: _open_image(path, data))
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be used: {error}") from error
+        image = inner or _open_image(path, stream)
+        deep = stream if inner is None and has_sixteen_bits(image) else None
         try:
             image.load()
-            rgb = _rgb(image)
-        except _DECODE_ERRORS as error:
+            rgb = _rgb(image, deep)
+        except ERRORS as error:
             fault = f"it is damaged or breaks off ({str(error).strip()})"
             raise ValueError(f"{path} cannot be decoded: {fault}; copy it again") from error
-        try:
-            exif = image.getexif()
-            orientation, tags = exif.get(_ORIENTATION, 1), exif.get_ifd(_EXIF_IFD)
-        except _DECODE_ERRORS:
-            orientation, tags = 1, {}  # damaged metadata tell nothing
+        orientation, tags = _metadata(image, None if inner is None else stream)
     rgb = _upright(rgb, orientation)
     return rgb, _intrinsics_from_exif(tags, rgb.shape[1], rgb.shape[0])
 
@@ -91,7 +93,7 @@ def scaled_down(
     return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)), S
 
 
-def _open_image(path: Path, stream: BinaryIO) -> Image.Image:
+def _open_image(path: Path, stream: BinaryIO | BytesIO) -> Image.Image:
     """Pillow's lazy image: the header is read, the pixels are not."""
     if stream.read(12)[4:8] == b"ftyp":
         from pillow_heif import register_heif_opener
@@ -107,8 +109,10 @@ def _open_image(path: Path, stream: BinaryIO) -> Image.Image:
                 Image.MAX_IMAGE_PIXELS = limit
     except UnidentifiedImageError as error:
         kinds = "JPEG, PNG, WebP, HEIC, TIFF, BMP or GIF"
+        if path.suffix.lower() in RAW_SUFFIXES:
+            kinds = "the JPEG or TIFF that the camera or its program makes of it"
         raise ValueError(f"{path} is not a picture that can be read; give {kinds}") from error
-    except _DECODE_ERRORS as error:
+    except ERRORS as error:
         raise ValueError(f"{path} is damaged ({error}); copy it again") from error
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width}×{image.height} = {image.width * image.height / 1e6:.0f} megapixels"
@@ -117,24 +121,45 @@ def _open_image(path: Path, stream: BinaryIO) -> Image.Image:
     return image
 
 
-def _rgb(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
-    """Any of Pillow's modes as 8-bit RGB."""
+def _rgb(image: Image.Image, deep: BinaryIO | None) -> UInt8[np.ndarray, "height width 3"]:
+    """Any of Pillow's modes as 8-bit RGB; `deep` is the file, if its colours have 16 bits."""
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image)
-        if image.mode.startswith("I;16"):
-            grey = (values.astype(np.uint32) * 255 + 32767) // 65535
-        else:
-            values = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-            top = float(values.max())
-            whites = (255.0, 65535.0) if image.mode == "I" else (1.0, 255.0, 65535.0)
-            white = next((white for white in whites if top <= white), top)
-            grey = np.rint(values.clip(0) * (255.0 / white))
-        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+        grey = eight_bits(np.asarray(image), image)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if deep is not None:
+        deep.seek(0)
+        data = np.frombuffer(deep.read(), np.uint8)
+        values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        if values is not None and values.dtype == np.uint16 and values.ndim == 3:
+            colours = eight_bits(values[..., 2::-1], image)
+            if values.shape[2] == 4:
+                opaque = values[..., 3:] / np.float32(65535)
+                colours = np.rint(colours * opaque + 255 * (1 - opaque)).astype(np.uint8)
+            return np.ascontiguousarray(colours)
     if image.has_transparency_data:
         colour = image.convert("RGBA")
         white = Image.new("RGBA", colour.size, (255, 255, 255, 255))
         return np.asarray(Image.alpha_composite(white, colour).convert("RGB"))
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _metadata(image: Image.Image, raw: BinaryIO | None) -> tuple[object, Mapping[int, object]]:
+    """Orientation and Exif tags; of a raw photo those of the file, unless the picture has its own.
+
+    Damaged metadata tell nothing.
+    """
+    try:
+        exif = image.getexif()
+        orientation, tags = exif.get(_ORIENTATION), exif.get_ifd(_EXIF_IFD)
+        if raw is not None:
+            raw.seek(0)
+            exif = Image.Exif()
+            exif.load_from_fp(raw)
+            orientation = exif.get(_ORIENTATION, 1) if orientation is None else orientation
+            tags = tags or exif.get_ifd(_EXIF_IFD)
+    except ERRORS:
+        return 1, {}
+    return 1 if orientation is None else orientation, tags
 
 
 def _upright(rgb: UInt8[np.ndarray, "h w 3"], orientation: object) -> UInt8[np.ndarray, "h2 w2 3"]:

@@ -1,21 +1,30 @@
-"""Video files → upright frames, one at a time."""
+"""Video files → frames as players show them, one at a time."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from idhand.files import existing_file
+from idhand.media.display import Deinterlacer, Orientation, fitted, square_pixels_size
+from idhand.media.files import video_options
+
+MAX_STEP_BACK_S = 0.1
+"""Where a video's clock goes back by more, another recording was appended, and it runs on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFrame:
-    """One picture of a video, upright."""
+    """One picture of a video, as players show it."""
 
     index: int
     time_s: float
@@ -24,7 +33,11 @@ class VideoFrame:
 
 
 class VideoReader:
-    """The frames of a video in order, upright, one at a time.
+    """The frames of a video in order, one at a time, as players show them.
+
+    Turned and mirrored by the display matrix, with square pixels, deinterlaced, without frames that
+    an edit list leaves out, and all of the first frame's size: later ones of another size are
+    scaled to fit, with black bars where their shape is another.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -38,16 +51,18 @@ class VideoReader:
     """What the file says of itself, if it does."""
     problem: str
     """A sentence, after iterating, if parts of the video could not be decoded; else empty."""
+    note: str
+    """A sentence, after iterating, if frames were changed in size; else empty."""
 
     def __init__(self, path: str | Path):
-        self.path, self.problem = existing_file(path), ""
+        self.path, self.problem, self.note = existing_file(path), "", ""
         try:
-            with av.open(str(self.path), metadata_errors="replace") as container:
-                if not container.streams.video:
+            with self._opened() as container:
+                stream = video_stream(container)
+                if stream is None:
                     raise ValueError(f"{self.path} has no video in it (sound only?)")
-                stream = container.streams.video[0]
                 self.fps = float(stream.average_rate or 30)
-                self._declared = stream.frames
+                self._declared = _num_shown(stream)
                 seconds = (container.duration or 0) / av.time_base
         except av.error.FFmpegError as error:
             fault = f"not a video, or broken off before its index ({error.strerror})"
@@ -56,15 +71,17 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Decode from the start; what cannot be decoded is left out and told in `problem`."""
-        self.problem, self._num_errors = "", 0
-        count, start_s = 0, None
-        with av.open(str(self.path), metadata_errors="replace") as container:
-            for frame in self._decoded(container):
-                time_s = count / self.fps if frame.time is None else frame.time
-                start_s = time_s if start_s is None else start_s
-                rgb = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-                rgb = np.ascontiguousarray(rgb)
-                yield VideoFrame(index=count, time_s=time_s - start_s, rgb=rgb)
+        self.problem, self.note, self._num_errors = "", "", 0
+        count, size, clock = 0, None, _Clock(self.fps)
+        with self._opened() as container:
+            for frame, time_s, orientation in self._shown(container):
+                rgb = orientation.applied(_square(frame, self._pixel_aspect))
+                height, width = rgb.shape[:2]
+                size = size or (width, height)
+                if (width, height) != size:
+                    self._note_size(size, (width, height))
+                    rgb = fitted(rgb, *size)
+                yield VideoFrame(index=count, time_s=clock.time_s(time_s), rgb=rgb)
                 count += 1
         if not count:
             raise ValueError(f"{self.path} holds no frame that can be decoded; copy it again")
@@ -73,10 +90,39 @@ class VideoReader:
             of = f"of {self._declared} " if self._declared else ""
             self.problem = f"{self.path} is damaged or breaks off: {count} {of}frames could be read"
 
+    def _opened(self) -> InputContainer:
+        """The container; an absolute name cannot be taken for a protocol's."""
+        return av.open(
+            str(self.path.absolute()), metadata_errors="replace", options=video_options()
+        )
+
+    def _note_size(self, first: tuple[int, int], now: tuple[int, int]) -> None:
+        """Remember the first change of size."""
+        if not self.note:
+            sizes = f"{first[0]}×{first[1]}, then {now[0]}×{now[1]}"
+            self.note = (
+                f"{self.path}: the picture's size changes ({sizes}); all frames are taken as "
+                f"{first[0]}×{first[1]}"
+            )
+
+    def _shown(
+        self, container: InputContainer
+    ) -> Iterator[tuple[av.VideoFrame, float | None, Orientation]]:
+        """Deinterlaced frames, with the times and orientations of those that they were made of."""
+        deinterlacer, waiting = Deinterlacer(), deque()
+        for frame in self._decoded(container):
+            waiting.append((frame.time, Orientation.of(frame)))
+            for ready in deinterlacer.add(frame):
+                yield ready, *waiting.popleft()
+        for ready in deinterlacer.flush():
+            yield ready, *waiting.popleft()
+
     def _decoded(self, container: InputContainer) -> Iterator[av.VideoFrame]:
         """The frames that can be decoded; counts errors."""
-        stream = container.streams.video[0]
+        stream = video_stream(container)
+        assert stream is not None
         stream.thread_type = "AUTO"
+        self._pixel_aspect = stream.sample_aspect_ratio
         packets = container.demux(stream)
         while True:
             try:
@@ -90,3 +136,41 @@ class VideoReader:
                 yield from packet.decode()
             except av.error.FFmpegError:
                 self._num_errors += 1
+
+
+def video_stream(container: InputContainer) -> VideoStream | None:
+    """The first video that is not a cover picture or a thumbnail; None if there is none."""
+    covers = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = (s for s in container.streams.video if not s.disposition & covers)
+    return next(streams, None)
+
+
+def _num_shown(stream: VideoStream) -> int:
+    """How many frames the file says that players show; 0 where it does not."""
+    entries = stream.index_entries
+    hidden = sum(entry.is_discard for entry in entries)
+    return min(stream.frames, len(entries) - hidden) if hidden else stream.frames
+
+
+def _square(frame: av.VideoFrame, aspect: Fraction | None) -> UInt8[np.ndarray, "height width 3"]:
+    """The frame's pixels, resampled to square ones."""
+    width, height = square_pixels_size(frame.width, frame.height, aspect)
+    return frame.to_ndarray(format="rgb24", width=width, height=height)
+
+
+class _Clock:
+    """Times since the first frame, of frames that may have none."""
+
+    def __init__(self, fps: float):
+        self._step_s, self._zero_s, self._last_s = 1 / fps, None, None
+
+    def time_s(self, file_s: float | None) -> float:
+        """Time of the next frame, from the one that the file states."""
+        expected = 0.0 if self._last_s is None else self._last_s + self._step_s
+        if file_s is None:
+            self._last_s = expected
+            return expected
+        if self._zero_s is None or file_s - self._zero_s < expected - MAX_STEP_BACK_S:
+            self._zero_s = file_s - expected
+        self._last_s = file_s - self._zero_s
+        return self._last_s

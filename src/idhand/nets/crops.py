@@ -7,7 +7,6 @@ is. Left hands are mirrored first, picture and camera, as in docs/conventions.md
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -15,6 +14,7 @@ from jaxtyping import Float, UInt8
 from idhand.detection.roi import CROP_SIZE_PX, Roi, crop
 from idhand.detection.roi import roi_from_landmarks as landmark_roi
 from idhand.geometry import rotation_from_vector, rotation_towards
+from idhand.lens import Distortion, undistorted_xy
 
 __all__ = [
     "Cut",
@@ -55,7 +55,7 @@ class View:
 def view_of(
     roi: Roi,
     K: Float[np.ndarray, "3 3"],
-    dist: Float[np.ndarray, " 5"] | None,
+    dist: Distortion,
     is_right: bool,
 ) -> View:
     """The view of a square of the real picture.
@@ -63,12 +63,11 @@ def view_of(
     Args:
         roi: Not mirrored, also for left hands.
         K: Intrinsics of the picture, px.
-        dist: OpenCV's lens distortion; it moves the centre's ray, its local shear is left out.
+        dist: Lens distortion; it moves the centre's ray, its local shear is left out.
         is_right: The person's side.
     """
     assert not roi.is_mirrored
-    center = roi.center_px.astype(np.float64).reshape(1, 1, 2)
-    xy = cv2.undistortPoints(center, K, np.zeros(5) if dist is None else dist).reshape(2)
+    xy = undistorted_xy(roi.center_px.astype(np.float64)[None], K, dist)[0]
     sign = 1.0 if is_right else -1.0
     ray = torch.tensor([sign * xy[0], xy[1]], dtype=torch.float64)
     roll = torch.tensor([0.0, 0.0, sign * roi.angle_rad], dtype=torch.float64)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from idhand.detection.roi import Roi, crop
 from idhand.geometry import rotation_from_6d
+from idhand.lens import Distortion
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import from_crop, landmark_roi, view_of
 from idhand.nets.estimate import Estimate
@@ -86,7 +87,7 @@ class Reader:
         self,
         detections: Sequence[Detection],
         Ks: Sequence[Float[np.ndarray, "3 3"]],
-        dists: Sequence[Float[np.ndarray, " 5"] | None],
+        dists: Sequence[Distortion],
         betas: Float[Tensor, "hands betas"] | None,
     ) -> Estimate:
         """Poses and shapes, float64; the wrists relative to the (mirrored) cameras.

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from idhand.geometry import back_project, rotation_towards
+from idhand.lens import Distortion, undistorted_px
 from idhand.records import Detection
 from idhand.refinement.objective import BONE_END, BONE_START, ObjectiveConfig, Observations
 
@@ -38,25 +38,14 @@ def mirrored_intrinsics(K: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]
     return np.diag([-1.0, 1.0, 1.0]) @ K @ np.diag(FLIP)
 
 
-def undistorted(
-    points_px: Float[np.ndarray, "points 2"],
-    K: Float[np.ndarray, "3 3"],
-    dist: Float[np.ndarray, " 5"] | None,
-) -> Float[np.ndarray, "points 2"]:
-    """Where the points would lie in a pinhole image with the same K."""
-    if dist is None or not dist.any():
-        return points_px
-    return cv2.undistortPoints(points_px[:, None].astype(np.float64), K, dist, P=K)[:, 0]
-
-
 def observed(
     points_px: Float[np.ndarray, "points 2"],
     K: Float[np.ndarray, "3 3"],
-    dist: Float[np.ndarray, " 5"] | None,
+    dist: Distortion,
     is_right: bool,
 ) -> Float[np.ndarray, "points 2"]:
     """Points of the real picture as `Observations` have them: straight, of a right hand."""
-    return undistorted(points_px, K, dist) * (np.ones(2) if is_right else FLIP[:2])
+    return undistorted_px(points_px, K, dist) * (np.ones(2) if is_right else FLIP[:2])
 
 
 def unit_bones(points: Float[torch.Tensor, "batch 21 3"]) -> Float[torch.Tensor, "batch 20 3"]:
@@ -67,7 +56,7 @@ def unit_bones(points: Float[torch.Tensor, "batch 21 3"]) -> Float[torch.Tensor,
 def observations(
     detections: Sequence[Detection],
     Ks: Sequence[Float[np.ndarray, "3 3"]],
-    dists: Sequence[Float[np.ndarray, " 5"] | None],
+    dists: Sequence[Distortion],
     config: ObjectiveConfig,
 ) -> tuple[Observations, Float[torch.Tensor, "batch 21 3"]]:
     """Evidence of a batch of hands, all as right hands, and the net's world points, float64.

@@ -69,6 +69,9 @@ class VideoWriter:
         even = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+        for plane in frame.planes:  # the encoder reads beyond the last column
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+            rows[:, plane.width :] = 0
         last, step = self._pts, max(1, round(TICKS_PER_S / self._rate))
         wished = last + step if time_s is None else round(time_s * TICKS_PER_S)
         self._pts = frame.pts = max(wished, last + 1)
@@ -79,7 +82,7 @@ class VideoWriter:
         """Start the file for frames of that size."""
         self._size = (width, height)
         container = av.open(
-            str(self._temporary), "w", format="mp4", options={"movflags": "faststart"}
+            str(self._temporary.absolute()), "w", format="mp4", options={"movflags": "faststart"}
         )
         stream = container.add_stream("libx264", rate=self._rate)
         stream.width, stream.height = width + width % 2, height + height % 2

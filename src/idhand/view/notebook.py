@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from idhand.identity import Identity
+from idhand.lens import Distortion
 from idhand.media import scaled_down
 from idhand.media.writing import write_image
 from idhand.records import HandResult
@@ -73,7 +74,7 @@ class CallableModule(ModuleType):
         what: HandResult | Sequence[HandResult] | Identity,
         rgb: UInt8[np.ndarray, "height width 3"] | None = None,
         *,
-        dist: Float[np.ndarray, " 5"] | None = None,
+        dist: Distortion = None,
         width_px: int = 1200,
     ) -> Picture:
         """The same as `idhand.view.notebook.view`."""
@@ -84,7 +85,7 @@ def view(
     what: HandResult | Sequence[HandResult] | Identity,
     rgb: UInt8[np.ndarray, "height width 3"] | None = None,
     *,
-    dist: Float[np.ndarray, " 5"] | None = None,
+    dist: Distortion = None,
     width_px: int = 1200,
 ) -> Picture:
     """Look at hands or at a person.
@@ -93,7 +94,7 @@ def view(
         what: Hands of one photo: drawn on it, and beside it alone, as the camera sees them and
             from the side, to scale. Or a person: the hand with its measures.
         rgb: The photo of the hands; without it they are drawn on white.
-        dist: OpenCV's lens distortion of the photo, if it was given to the pipeline.
+        dist: Lens distortion of the photo, if it was given to the pipeline.
         width_px: Width of the picture, 300 to 4000.
 
     Raises:
@@ -142,7 +143,7 @@ def _on_white(
 def _side_by_side(
     photo: UInt8[np.ndarray, "height width 3"],
     hands: Sequence[HandResult],
-    dist: Float[np.ndarray, " 5"] | None,
+    dist: Distortion,
     width_px: int,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The photo with the hands on it, then the hands alone."""

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from idhand.lens import Distortion
+from idhand.lens import project_px as project_px
 from idhand.records import HandResult
 from idhand.view.raster import Mesh, render
 
@@ -43,7 +45,7 @@ def overlay(
     hands: Sequence[HandResult],
     *,
     style: OverlayStyle | None = None,
-    dist: Float[np.ndarray, " 5"] | None = None,
+    dist: Distortion = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draw hands on a copy of their photo.
 
@@ -51,7 +53,7 @@ def overlay(
         rgb: The photo that the hands were estimated from.
         hands: Hands whose fit diverged are drawn as a box only.
         style: What is drawn; everything if None.
-        dist: OpenCV's lens distortion of the photo, if it was given to the pipeline.
+        dist: Lens distortion of the photo, if it was given to the pipeline.
     """
     style = style or OverlayStyle()
     picture = rgb.copy()
@@ -69,20 +71,6 @@ def overlay(
     return picture
 
 
-def project_px(
-    points_cam: Float[np.ndarray, "points 3"],
-    K: Float[np.ndarray, "3 3"],
-    dist: Float[np.ndarray, " 5"] | None = None,
-) -> Float[np.ndarray, "points 2"]:
-    """Camera-frame metres → pixels, with OpenCV's lens distortion if there is one."""
-    if dist is None:
-        uvw = points_cam.astype(np.float64) @ K.T
-        return uvw[:, :2] / np.maximum(uvw[:, 2:], 1e-6)
-    zero = np.zeros(3)
-    points = points_cam.astype(np.float64)
-    return cv2.projectPoints(points, zero, zero, K.astype(np.float64), dist)[0].reshape(-1, 2)
-
-
 def moved_hand(hand: HandResult, S: Float[np.ndarray, "3 3"]) -> HandResult:
     """The hand in a picture that was scaled or cut: pixels (u, v) became S @ (u, v, 1).
 
@@ -97,7 +85,7 @@ def _blend_meshes(
     picture: UInt8[np.ndarray, "height width 3"],
     hands: Sequence[HandResult],
     opacity: float,
-    dist: Float[np.ndarray, " 5"] | None,
+    dist: Distortion,
 ) -> None:
     """Put all hands' meshes on the picture, nearer triangles over farther ones."""
     meshes = [
@@ -123,7 +111,7 @@ def _blend_meshes(
 def _draw_skeleton(
     picture: UInt8[np.ndarray, "height width 3"],
     hand: HandResult,
-    dist: Float[np.ndarray, " 5"] | None,
+    dist: Distortion,
 ) -> None:
     """Bones and joints, far fingers first."""
     points_px = project_px(hand.keypoints_cam, hand.K, dist)

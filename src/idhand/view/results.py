@@ -16,6 +16,7 @@ from jaxtyping import Float
 from idhand import __version__
 from idhand.files import FileKind, existing_file, parse_json, replacing
 from idhand.hand import FittableHand
+from idhand.lens import Distortion, Lens, lens_of
 from idhand.records import Detection, HandResult
 
 KIND = FileKind(format="", version=1, name="file of hands", remedy="run idhand on it again")
@@ -39,7 +40,8 @@ class ImageHands:
     """Of the upright picture, px."""
     K: Float[np.ndarray, "3 3"] | None
     """As given or read from the file; None if it had to be guessed."""
-    dist: Float[np.ndarray, " 5"] | None = None
+    dist: Distortion = None
+    """Lens distortion as it was given; a fish-eye is a `Lens`, also when read back."""
     mirrored: bool = False
     """The picture was said to be a mirror image."""
     hands: tuple[HandResult, ...]
@@ -160,6 +162,11 @@ def with_mesh(hand: HandResult, model: FittableHand) -> HandResult:
 
 def _encode(value: object, decimals: int = DECIMALS) -> Any:
     """Records → dictionaries without meshes, arrays → lists, numbers that are not finite → None."""
+    if isinstance(value, Lens):
+        numbers = list(value.coefficients)
+        if value.model == "brown":
+            return numbers
+        return {"model": value.model, "coefficients": numbers}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [f.name for f in dataclasses.fields(value) if f.name not in _LEFT_OUT]
         return {
@@ -179,6 +186,8 @@ def _decode(record: dict[str, Any]) -> ImageHands:
     """The opposite of `_encode`."""
     known = {field.name for field in dataclasses.fields(ImageHands)} - {"hands"}
     values = {name: _array(value) for name, value in record.items() if name in known}
+    if isinstance(values.get("dist"), dict):
+        values["dist"] = lens_of(values["dist"]["coefficients"], values["dist"]["model"])
     values["hands"] = tuple(_decode_hand(hand) for hand in record["hands"])
     return ImageHands(**values)
 

@@ -6,9 +6,10 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from idhand.identity import Z95, PhotoUse
+from idhand.lens import Distortion
 from idhand.records import HandResult
 from idhand.view.report.meshes import packed_shape, relative_camera
 from idhand.view.report.pictures import PagePhoto, layer_uri, page_photo
@@ -29,7 +30,7 @@ class ReportPhoto:
     """As reported."""
     anonymous: tuple[HandResult, ...] = ()
     """The same hands with a shape guessed from this photo alone, if the person is known."""
-    dist: Float[np.ndarray, " 5"] | None = None
+    dist: Distortion = None
     """Lens distortion of the picture."""
     use: PhotoUse | None = None
     """What it counted in the calibration, if it was in one."""

@@ -5,11 +5,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from idhand.lens import Distortion, straightened
 from idhand.media import scaled_down
 from idhand.records import HandResult
 from idhand.view.overlay import OverlayStyle, moved_hand, overlay
@@ -43,14 +43,14 @@ def page_photo(
     rgb: UInt8[np.ndarray, "height width 3"],
     max_bytes: int,
     K: Float[np.ndarray, "3 3"] | None = None,
-    dist: Float[np.ndarray, " 5"] | None = None,
+    dist: Distortion = None,
 ) -> PagePhoto:
     """The largest of the standard sizes that fits into so many bytes; the smallest if none does.
 
     With lens distortion the picture is straightened first, because pages draw with pinholes.
     """
     if dist is not None and K is not None:
-        rgb = np.asarray(cv2.undistort(rgb, K, dist))
+        rgb = straightened(rgb, K, dist)
     largest = min(max(rgb.shape[:2]), SIDES_PX[0])
     small, scale = scaled_down(rgb, largest)
     data = _encoded(small, "JPEG", quality=JPEG_QUALITY)
