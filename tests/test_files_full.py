@@ -108,7 +108,7 @@ def test_a_file_without_its_last_byte_is_none(tmp_path: Path, name: str):
     for room in (size - 1, size // 2, 0):
         folder = tmp_path / str(room)
         folder.mkdir()
-        with pytest.raises(OSError, match="."), room_for(room):
+        with pytest.raises(OSError, match=r"\w"), room_for(room):
             WRITERS[name](folder)
         assert [path.name for path in folder.iterdir()] == [], room
     folder = tmp_path / "enough"
