@@ -161,6 +161,11 @@ def test_future_version_says_update(tmp_path: Path) -> None:
         {"covariance": np.eye(15).tolist()},
         {"covariance": np.eye(16)[0].tolist()},
         {"covariance": (np.eye(16) - 1e-4 - np.eye(16)[0] * np.eye(16)).tolist()},
+        {"hand_length_mm": float("nan")},
+        {"betas": [float("nan")] * 16},
+        {"covariance": [[float("inf")] * 16] * 16},
+        {"measurements_mm": {"hand_length": {"value": 1, "low": float("nan"), "high": 2}}},
+        {"photos": [{"weight": float("-inf"), "reason": ""}]},
     ],
 )
 def test_damaged_fields_are_a_sentence(tmp_path: Path, changes: dict[str, object]) -> None:
