@@ -159,8 +159,9 @@ def test_the_file_is_whole_when_it_gets_its_name(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("idhand.files.os.fsync", see)
     make_predictions().save(tmp_path / "a.npz")
-    (name,) = made[0]
+    (name,), then = made
     assert name.startswith(".a."), "hidden until it is on the disk"
+    assert then == ["a.npz"], "and then its name is brought there"
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
