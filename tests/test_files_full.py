@@ -16,7 +16,7 @@ import torch
 
 from idhand.assets import open_hand
 from idhand.data.manifest import Manifest
-from idhand.fusion import Honesty
+from idhand.fusion import CovarianceCalibration
 from idhand.media.writing import write_image
 from idhand.nets.files import save_net
 from idhand.training.checkpoints import Checkpoint, Checkpoints
@@ -74,7 +74,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "report": lambda folder: HtmlReport(title="a", model=MODEL, num_photos=0).write(folder / "a"),
     "profile": lambda folder: person().save(folder / "a.json"),
     "predictions": lambda folder: make_predictions().save(folder / "a.npz"),
-    "covariances": lambda folder: Honesty(
+    "covariances": lambda folder: CovarianceCalibration(
         model="a", scale=1.0, shared=torch.eye(16, dtype=torch.float64)
     ).save(folder / "a.json"),
     "manifest": lambda folder: Manifest(source={}, versions={}, num_samples=9, frames=1).save(

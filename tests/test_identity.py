@@ -86,9 +86,8 @@ def test_profiles_of_today_will_be_read(tmp_path: Path, K_known: str) -> None:
         """{"format": "idhand-profile", "version": 1, "model": "m", "betas": [0.5, -1],
         "covariance": [[0.2, 0.1], [0.1, 0.3]], "measurements_mm": {"hand_length": {"value": 190.25,
         "low": 180, "high": 200.5}}, "photos": [{"weight": 0.5, "reason": "blurred"}],
-        "K_known": "%s", "sides": ["right"], "hand_length_mm": 190,
-        "hand_length_sigma_mm": 2}"""
-        % K_known
+        "K_known": "KNOWN", "sides": ["right"], "hand_length_mm": 190,
+        "hand_length_sigma_mm": 2}""".replace("KNOWN", K_known)
     )
     me = Identity.load(path)
     assert (me.model, me.version, me.K_known, me.sides) == ("m", 1, K_known, ("right",))
