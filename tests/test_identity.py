@@ -86,9 +86,8 @@ def test_profiles_of_today_will_be_read(tmp_path: Path, K_known: str) -> None:
         """{"format": "idhand-profile", "version": 1, "model": "m", "betas": [0.5, -1],
         "covariance": [[0.2, 0.1], [0.1, 0.3]], "measurements_mm": {"hand_length": {"value": 190.25,
         "low": 180, "high": 200.5}}, "photos": [{"weight": 0.5, "reason": "blurred"}],
-        "K_known": "%s", "sides": ["right"], "hand_length_mm": 190,
-        "hand_length_sigma_mm": 2}"""
-        % K_known
+        "K_known": "KNOWN", "sides": ["right"], "hand_length_mm": 190,
+        "hand_length_sigma_mm": 2}""".replace("KNOWN", K_known)
     )
     me = Identity.load(path)
     assert (me.model, me.version, me.K_known, me.sides) == ("m", 1, K_known, ("right",))
@@ -161,6 +160,11 @@ def test_future_version_says_update(tmp_path: Path) -> None:
         {"covariance": np.eye(15).tolist()},
         {"covariance": np.eye(16)[0].tolist()},
         {"covariance": (np.eye(16) - 1e-4 - np.eye(16)[0] * np.eye(16)).tolist()},
+        {"hand_length_mm": float("nan")},
+        {"betas": [float("nan")] * 16},
+        {"covariance": [[float("inf")] * 16] * 16},
+        {"measurements_mm": {"hand_length": {"value": 1, "low": float("nan"), "high": 2}}},
+        {"photos": [{"weight": float("-inf"), "reason": ""}]},
     ],
 )
 def test_damaged_fields_are_a_sentence(tmp_path: Path, changes: dict[str, object]) -> None:

@@ -117,6 +117,20 @@ def test_another_architecture_is_named(net: Regressor, tmp_path: Path):
         load_regressor(path)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["trunk.0.mean", "trunk.1.weight"])
+def test_weights_that_are_no_numbers_are_refused(
+    net: Regressor, tmp_path: Path, name: str, number: float
+):
+    """As a training that diverged leaves them; hands of such a network would be NaN."""
+    path = tmp_path / "net.safetensors"
+    net.state_dict()[name].view(-1)[-1] = number
+    save_net(net, path, {})
+    sentence = rf"not finite in 1 of \d+ tensors, the first is {name}; .*train it anew"
+    with pytest.raises(ValueError, match=sentence):
+        load_regressor(path)
+
+
 def test_other_and_broken_files_are_named(net: Regressor, tmp_path: Path):
     path = tmp_path / "net.safetensors"
     with pytest.raises(FileNotFoundError, match="no such file"):

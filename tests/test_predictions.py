@@ -118,7 +118,7 @@ def test_rows_that_do_not_fit_together():
     for both_or_none in ({"verts_cam": np.zeros((6, 40, 3))}, {"rotations": None, "betas": None}):
         with pytest.raises(ValueError, match="give either rotations and betas, or verts_cam"):
             make_predictions(betas_cov=None, **both_or_none)
-    with pytest.raises(ValueError, match="betas_cov has rows of shape .* there are 0 betas"):
+    with pytest.raises(ValueError, match=r"betas_cov has rows of shape .* there are 0 betas"):
         mesh_only(betas_cov=np.zeros((3, 4, 4)))
     with pytest.raises(ValueError, match="confidence is not finite in 1 of 6"):
         make_predictions(confidence=np.array([0.0, np.inf, 0, 0, 0, 0]))
@@ -159,8 +159,9 @@ def test_the_file_is_whole_when_it_gets_its_name(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("idhand.files.os.fsync", see)
     make_predictions().save(tmp_path / "a.npz")
-    (name,) = made[0]
+    (name,), then = made
     assert name.startswith(".a."), "hidden until it is on the disk"
+    assert then == ["a.npz"], "and then its name is brought there"
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 

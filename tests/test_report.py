@@ -404,6 +404,21 @@ def test_hands_from_a_file_get_their_meshes_back(tmp_path: Path):
     assert len(numbers_in(pages[0])["photos"][0]["hands"]) == 2
 
 
+def test_lengths_that_round_to_one_number_are_one(tmp_path: Path):
+    """ "from 189 to 189 mm" is no range."""
+    first, other = real_hand(), real_hand(seed=5)
+    wider = replace(other, betas=np.eye(1, 16)[0] * 2)
+    for person_ in (None, person()):
+        same = page_of(tmp_path, photo(hands=(first, first)), person=person_)
+        assert re.search(r"its length is (\d{3}) mm in each", same)
+        assert "runs from" not in same.partition('id="enrolment"')[2]
+        assert not re.search(r"(\d{3})–\1 mm", same)
+        two = page_of(tmp_path, photo(hands=(replace(first, betas=np.zeros(16)), wider)))
+        found = re.search(r"its length runs from (\d{3}) to (\d{3}) mm", two)
+        assert found is not None
+        assert int(found[1]) < int(found[2])
+
+
 def test_a_person_of_another_model_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="made with hand model 'mano'"):
         page_of(tmp_path, photo(), person=person(model="mano"))

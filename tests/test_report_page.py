@@ -99,7 +99,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     )
     page.add_video(video)
     page.problems.append(f"{EVIL}: a problem")
-    table = Table(title="Errors", head=("", "mm"), rows=(("before", "9.0"), ("after", "7.0")))
+    head = ("", "in the camera's frame", "along its axis", "from the wrist", "best aligned")
+    rows = (("before: each photo alone", *["118.2"] * 4), ("after: photos and ruler", *["7.0"] * 4))
+    table = Table(title="Distance of 21 joints from the truth in mm", head=head, rows=rows)
     path = folder / "report.html"
     page.write(path, me, truth_mm=truth["measurements_mm"], comparison=table)
     assert first is not None
@@ -167,6 +169,22 @@ def test_opens_offline_whole_and_without_complaint(browser: Browser, made: Made,
     assert all(page.locator("img.photo").evaluate_all("list => list.map(i => i.naturalWidth > 0)"))
     assert window.complaints == []
     page.context.close()
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_every_cell_of_every_table_is_seen(browser: Browser, made: Made, viewport):
+    window = opened(browser, made, viewport)
+    right_px = window.page.evaluate(
+        "[...document.querySelectorAll('table')].map(t => Math.max("
+        "...[...t.querySelectorAll('td, th')].map(c => c.getBoundingClientRect().right)))"
+    )
+    edges_px = window.page.evaluate(
+        "[...document.querySelectorAll('table')].map("
+        "t => t.closest('section').getBoundingClientRect().right)"
+    )
+    assert len(right_px) == 3
+    assert all(np.array(right_px) < np.array(edges_px))
+    window.page.context.close()
 
 
 def test_the_drawn_hand_lies_where_the_photo_shows_it(window: Opened, made: Made):

@@ -60,7 +60,7 @@ def replacing(path: str | os.PathLike[str], *, mode: int | None = None) -> Itera
     except OSError as error:
         ours = error.filename is None and error.errno in _FULL
         if ours or error.filename in (temporary, str(temporary)):
-            error.filename, error.filename2 = str(path), None
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ MAX_NAME_BYTES = 200
 def by_folder(out: Path, formats: Sequence[Format]) -> Iterator[tuple[Path, list[Format]]]:
     """Each folder, made, with the formats that go into it."""
     for kind in (MESHES, POSES):
-        own = [form for form in formats if FOLDER_OF[form] == kind]
+        own: list[Format] = [form for form in formats if FOLDER_OF[form] == kind]
         if own:
             yield made(out / kind), own
 

@@ -321,7 +321,7 @@ class _Job:
         motions = known.motions()
         if motions:
             self.num_guessed += self.camera.K is None and self.camera.fov_deg is None
-            moving = [form for form in self.command.export if EXPORTS[form].motions is not None]
+            moving: list[Format] = [f for f in self.command.export if EXPORTS[f].motions]
             for folder, formats in by_folder(self.out, moving):
                 export_motion(folder, name, motions, self.pipe.model, formats, reader.fps)
         if self.command.report:

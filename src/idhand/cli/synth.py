@@ -78,8 +78,8 @@ class Command:
 
 def main(command: Command) -> int:
     """Do it, print a summary and return the exit code."""
-    studio = open_studio(command)
     out = writable_folder(command.out)
+    studio = open_studio(command)
     if command.images is not None:
         with terminate_as_interrupt():
             _render(studio, studio.config.frames, out, command.workers or num_cores())

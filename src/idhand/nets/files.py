@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from idhand.detection.roi import CROP_SIZE_PX
@@ -62,8 +62,8 @@ def save_net(
     if isinstance(net, Regressor) and net.is_frozen:
         header["backbone"] = _label(net)
     # One metadata entry: the order of several would differ from run to run.
-    with replacing(path, mode=0o644) as temporary:  # safetensors' own are the owner's alone
-        save_file(state, temporary, metadata={"idhand": json.dumps(header, sort_keys=True)})
+    with replacing(path) as temporary:  # safetensors' own writer gives no OSError
+        temporary.write_bytes(save(state, {"idhand": json.dumps(header, sort_keys=True)}))
 
 
 def load_network(path: Path) -> Network:

@@ -72,7 +72,11 @@ class Checkpoints:
 
 def _write(checkpoint: Checkpoint, path: Path) -> None:
     values = {**vars(checkpoint), "origin": json.dumps(checkpoint.origin)}
-    torch.save({**KIND.header, **values}, path)
+    try:
+        torch.save({**KIND.header, **values}, path)
+    except RuntimeError as error:  # torch's own writer knows no OSError
+        reason = str(error).splitlines()[0]
+        raise OSError(f"{path} cannot be written ({reason}); is there room on the disk?") from error
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -27,6 +27,18 @@ class Scatter:
     own_width: float
     truth: float | None
 
+    @property
+    def span(self) -> str:
+        """The smallest and the largest as text, `187–191`, or one number where they round to it."""
+        low, high = f"{self.low_mm:.0f}", f"{self.high_mm:.0f}"
+        return low if low == high else f"{low}–{high}"
+
+    @property
+    def sentence(self) -> str:
+        """The same after "its length": `runs from 187 to 191 mm`, or `is 189 mm in each`."""
+        low, high = f"{self.low_mm:.0f}", f"{self.high_mm:.0f}"
+        return f"is {low} mm in each" if low == high else f"runs from {low} to {high} mm"
+
 
 @dataclass(kw_only=True)
 class Tally:
