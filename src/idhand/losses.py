@@ -211,7 +211,7 @@ def ranking_loss(
 ) -> Float[Tensor, ""]:
     """Mean hinge over all pairs of the batch: smaller errors should have larger confidences.
 
-    Source: Kong et al., ECCV 2022; method notes section 3.
+    Source: Kong et al., ECCV 2022; docs/method.md, section 7.
     """
     difference, sign = _pairs(confidence, errors)
     return (margin - sign * difference).clamp_min(0).mean()

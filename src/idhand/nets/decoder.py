@@ -15,7 +15,7 @@ NUM_JOINTS = 16
 IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 OFFICIAL_6D = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 """Where the authors' baseline starts: the identity's first two columns read as rows, which is no
-rotation. Source: their released code, method notes section 2.2."""
+rotation. Source: their released code, docs/method.md, section 7."""
 
 Update = Literal["multiply", "add"]
 Start = Literal["identity", "official"]
@@ -27,7 +27,7 @@ class PoseDecoder(nn.Module):
     """Three stages with weights of their own.
 
     Source: Kong et al., "Identity-Aware Hand Mesh Estimation and Personalization from RGB Images",
-    ECCV 2022; details from the released code, method notes section 2.1.
+    ECCV 2022; details from the released code, docs/method.md, section 7.
     """
 
     start: Tensor

@@ -1,8 +1,8 @@
 """The 2D network: crop → 21 heatmaps in three stages → keypoints with confidences.
 
 Source: the 2D part of CMR (Chen et al., "Camera-Space Hand Mesh Recovery via Semantic Aggregation
-and Adaptive 2D-1D Registration", CVPR 2021) as Kong et al. (ECCV 2022) use it; method notes section
-2.4. Heatmaps have 112 cells over a crop of 224 px.
+and Adaptive 2D-1D Registration", CVPR 2021) as Kong et al. (ECCV 2022) use it;
+docs/method.md, section 7. Heatmaps have 112 cells over a crop of 224 px.
 """
 
 from dataclasses import dataclass

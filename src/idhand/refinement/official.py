@@ -1,7 +1,7 @@
 """The optimisation of the ECCV 2022 paper as its authors released it, on any hand model.
 
 Source: Kong et al., "Identity-Aware Hand Mesh Estimation and Personalization from RGB Images",
-ECCV 2022; details from the released code, method notes section 7. It knows no prior, no
+ECCV 2022; details from the released code, docs/method.md, section 11. It knows no prior, no
 confidences and no third dimension: only the distance to the points in the picture.
 """
 

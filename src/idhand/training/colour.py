@@ -40,7 +40,7 @@ class ColourConfig:
 
 
 def paper_colour() -> ColourConfig:
-    """The paper's (method notes, section 4); values are clipped, which the authors do not."""
+    """The paper's (docs/method.md, section 7); values are clipped, which the authors do not."""
     return ColourConfig()
 
 
