@@ -191,7 +191,7 @@ def test_workers_see_the_same(tmp_path: Path):
     [
         ({"betas": None}, "sample 00001 of 'noise' has no betas, which this network learns"),
         ({"betas": None, "rotations": None}, "has no betas and no rotations"),
-        ({"model": "mano"}, "labelled with hand model 'mano', the network speaks of 'idhand-open"),
+        ({"model": "mano"}, "labelled with hand model 'mano', the network is of 'idhand-open"),
         ({"valid": np.zeros(21, bool)}, "has no known keypoint"),
         ({"valid": np.arange(21) != 5}, "lacks keypoints that the crop is cut by"),
     ],

@@ -133,8 +133,8 @@ def check_labels(sample: Sample, labels: Labels, hand_model: str | None) -> None
         )
     if hand_model is not None and sample.model != hand_model:
         raise ValueError(
-            f"{where} is labelled with hand model '{sample.model}', the network speaks of "
-            f"'{hand_model}'; their numbers mean nothing to each other, so use data of that model"
+            f"{where} is labelled with hand model '{sample.model}', the network is of "
+            f"'{hand_model}'; the numbers of one mean nothing to the other: use data of that model"
         )
 
 
