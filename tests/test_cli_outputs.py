@@ -76,7 +76,7 @@ def test_outputs_with_a_pictures_or_clips_name_are_refused(
     assert names(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["me.mp4", "me.png"])
+@pytest.mark.parametrize("name", ["me.mp4", "me.png", "me.dng"])
 def test_verbs_that_write_folders_say_why(tmp_path: Path, capsys, name: str):
     assert main(["demo", "--out", str(tmp_path / name)]) == 2
     kind = "clip" if name.endswith("mp4") else "picture"
