@@ -22,6 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idhand.assets import open_hand
+from idhand.drawing.overlay import SIDE_COLOURS
+from idhand.drawing.raster import vertex_normals
 from idhand.geometry import rotation_from_vector
 from idhand.hand import JOINT_NAMES, FittableHand, HandModel
 from idhand.records import HandResult
@@ -48,8 +50,6 @@ from idhand.view import (
 from idhand.view.export import bvh, openxr
 from idhand.view.export.bvh import MAX_HELD_FRAMES, held_frames
 from idhand.view.export.presence import presences
-from idhand.view.overlay import SIDE_COLOURS
-from idhand.view.raster import vertex_normals
 
 from .test_view import broken_hand, make_hand
 

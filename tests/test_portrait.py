@@ -177,7 +177,7 @@ ORDERS = {
     "attribute first": "import idhand; idhand.view([])",
     "module first": "import idhand.view; import idhand; idhand.view([])",
     "names first": "from idhand.view import overlay; import idhand; idhand.view([])",
-    "submodule first": "from idhand.view.overlay import overlay; import idhand; idhand.view([])",
+    "submodule first": "from idhand.view.portrait import portrait; import idhand; idhand.view([])",
     "then names": "import idhand; idhand.view([]); from idhand.view import overlay; overlay",
     "from idhand": "from idhand import view as v; v([]); import idhand.view as w; assert v is w",
 }

@@ -10,6 +10,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize
 
 from idhand.cli.demo import read_demo
+from idhand.drawing.raster import Mesh, render
+from idhand.lens import project_px
 from idhand.pipeline import calibrate, load
 from idhand.view import (
     HtmlReport,
@@ -20,8 +22,6 @@ from idhand.view import (
     VideoWriter,
     overlay,
 )
-from idhand.view.overlay import project_px
-from idhand.view.raster import Mesh, render
 from tests.browser import Launch, chromium
 
 EVIL = '<img src=x onerror="window.hacked=1">\' & 👋.jpg'

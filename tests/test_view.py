@@ -8,6 +8,8 @@ import pytest
 import trimesh
 from trimesh.exchange.gltf import load_glb
 
+from idhand.drawing.raster import MAX_RENDER_PX, Mesh, render, vertex_normals
+from idhand.lens import project_px
 from idhand.records import Detection, HandResult
 from idhand.view import (
     ImageHands,
@@ -19,8 +21,6 @@ from idhand.view import (
     write_hands,
     write_obj,
 )
-from idhand.view.overlay import project_px
-from idhand.view.raster import MAX_RENDER_PX, Mesh, render, vertex_normals
 
 K = np.array([[500.0, 0, 319.5], [0, 500, 239.5], [0, 0, 1]])
 

@@ -19,11 +19,11 @@ from PIL import Image
 import idhand
 from idhand.cli.demo import Picture as Photo
 from idhand.cli.demo import errors_of, read_demo
+from idhand.drawing.overlay import PAPER
 from idhand.hand import FittableHand
 from idhand.identity import Identity, Measurement
 from idhand.records import HandResult
 from idhand.view import OverlayStyle, Picture, overlay
-from idhand.view.overlay import PAPER
 from idhand.view.portrait import portrait
 from idhand.view.sheet import GREY, HAIR, Box, Colour, Sheet, text_width
 

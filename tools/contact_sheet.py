@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from idhand.assets import open_hand
+from idhand.drawing.raster import Mesh, render
 from idhand.geometry import intrinsics_from_fov, project, rotation_from_vector
-from idhand.view.raster import Mesh, render
 
 CELL_PX = 200
 SKIN = (224, 172, 140)

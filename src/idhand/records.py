@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from idhand.drawing.overlay import overlay
 from idhand.lens import Distortion, Lens, distortion_array
 
 Status = Literal["converged", "max_iterations", "diverged"]
@@ -92,9 +93,20 @@ class HandResult:
             rgb: The photo that the hand was estimated from.
             dist: Lens distortion of the photo, if it was given to the pipeline.
         """
-        from idhand.view.overlay import overlay  # drawing stands above the records
-
         return overlay(rgb, [self], dist=dist)
+
+    def moved(self, S: Float[np.ndarray, "3 3"]) -> "HandResult":
+        """The hand in a picture that was scaled or cut: pixels (u, v) became S @ (u, v, 1).
+
+        The detection stays as it is.
+        """
+        factor, shift = S[[0, 1], [0, 1]], S[:2, 2]
+        return replace(
+            self,
+            K=S @ self.K,
+            bbox_px=self.bbox_px * np.tile(factor, 2) + np.tile(shift, 2),
+            keypoints_px=self.keypoints_px * factor + shift,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

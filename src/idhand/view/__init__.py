@@ -2,6 +2,8 @@
 
 import sys
 
+from idhand.drawing.overlay import OverlayStyle as OverlayStyle
+from idhand.drawing.overlay import overlay as overlay
 from idhand.view.clip import VideoWriter as VideoWriter
 from idhand.view.export import EXPORTS as EXPORTS
 from idhand.view.export import Format as Format
@@ -23,8 +25,6 @@ from idhand.view.motion import MotionRecorder as MotionRecorder
 from idhand.view.motion import apart as apart
 from idhand.view.notebook import CallableModule
 from idhand.view.notebook import Picture as Picture
-from idhand.view.overlay import OverlayStyle as OverlayStyle
-from idhand.view.overlay import overlay as overlay
 from idhand.view.portrait import portrait as portrait
 from idhand.view.report import HtmlReport as HtmlReport
 from idhand.view.report import ReportPhoto as ReportPhoto

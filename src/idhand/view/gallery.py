@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from idhand.drawing.overlay import FINGER_COLOURS, INK, PALM_COLOUR
 from idhand.hand import KEYPOINT_PARENTS
 from idhand.records import FOREARM_PART, HAND_PARTS, OTHER_PART, UNPARTED_HAND, Sample
-from idhand.view.overlay import FINGER_COLOURS, INK, PALM_COLOUR
 
 TILE_PX, GAP_PX, COLUMNS = 224, 4, 10
 """Larger pictures are reduced to a tile, smaller ones enlarged."""

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from idhand.drawing.overlay import SIDE_COLOURS
+from idhand.drawing.raster import vertex_normals
 from idhand.files import replacing
 from idhand.records import HandResult
 from idhand.view.motion import hand_name
-from idhand.view.overlay import SIDE_COLOURS
-from idhand.view.raster import vertex_normals
 
 GLTF_FROM_CAM: Float[np.ndarray, " 3"] = np.array([1.0, -1.0, -1.0])
 """Signs of x, y and z: camera frame → glTF's frame."""

@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from idhand.drawing.overlay import PAPER, SIDE_COLOURS, overlay
+from idhand.drawing.raster import Mesh
 from idhand.identity import Identity
-from idhand.lens import Distortion
+from idhand.lens import Distortion, project_px
 from idhand.media import scaled_down
 from idhand.media.writing import write_image
 from idhand.records import HandResult
-from idhand.view.overlay import PAPER, SIDE_COLOURS, moved_hand, overlay, project_px
 from idhand.view.portrait import MAX_WIDTH_PX, MIN_WIDTH_PX, portrait
-from idhand.view.raster import Mesh
 from idhand.view.sheet import GREY, Number, Point, Sheet, rounded
 
 _JPEG = {"quality": 92, "subsampling": 0}
@@ -120,7 +120,7 @@ def _on_photo(
 ) -> tuple[UInt8[np.ndarray, "h w 3"], list[HandResult]]:
     """The photo at a size for screens, and its hands there."""
     small, S = scaled_down(rgb, _MAX_PHOTO_PX)
-    return small, [moved_hand(hand, S) for hand in hands]
+    return small, [hand.moved(S) for hand in hands]
 
 
 def _on_white(
@@ -137,7 +137,7 @@ def _on_white(
     S = np.array([[scale, 0, -scale * offset[0]], [0, scale, -scale * offset[1]], [0, 0, 1]])
     width, height = np.maximum(np.rint(size * scale), 1).astype(int).tolist()
     paper = np.full((height, width, 3), PAPER, np.uint8)
-    return paper, [moved_hand(hand, S) for hand in hands]
+    return paper, [hand.moved(S) for hand in hands]
 
 
 def _side_by_side(

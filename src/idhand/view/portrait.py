@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, UInt8
 
 from idhand.assets import open_hand
+from idhand.drawing.overlay import FINGER_COLOURS, INK, PAPER
+from idhand.drawing.raster import Mesh
 from idhand.hand import FittableHand, Measures
 from idhand.identity import Identity, Measurement
-from idhand.view.overlay import FINGER_COLOURS, INK, PAPER
-from idhand.view.raster import Mesh
 from idhand.view.sheet import (
     GREY,
     HAIR,

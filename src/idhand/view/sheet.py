@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from idhand.view.overlay import INK, PAPER
-from idhand.view.raster import Mesh, render, vertex_normals
+from idhand.drawing.overlay import INK, PAPER
+from idhand.drawing.raster import Mesh, render, vertex_normals
 
 Colour = tuple[int, int, int]
 Number = float | int

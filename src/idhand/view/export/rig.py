@@ -14,11 +14,11 @@ import roma
 import torch
 from jaxtyping import Float, Int
 
+from idhand.drawing.overlay import SIDE_COLOURS
+from idhand.drawing.raster import vertex_normals
 from idhand.hand import Hand, HandModel
 from idhand.view.mesh import GLTF_FROM_CAM
 from idhand.view.motion import HandMotion
-from idhand.view.overlay import SIDE_COLOURS
-from idhand.view.raster import vertex_normals
 
 MAX_INFLUENCES = 4
 """Joints that may move a vertex; what glTF asks every reader to support."""

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from idhand.drawing.overlay import FINGER_COLOURS
 from idhand.hand import FittableHand
 from idhand.identity import Z95
 from idhand.view.motion import HandMotion
-from idhand.view.overlay import FINGER_COLOURS
 
 WIDTH, HEIGHT = 1000.0, 100.0
 """Of the drawing's own units; the page stretches them."""

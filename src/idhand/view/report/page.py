@@ -12,11 +12,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from idhand import __version__
+from idhand.drawing.overlay import FINGER_COLOURS, PALM_COLOUR, SIDE_COLOURS
 from idhand.files import replacing
 from idhand.hand import KEYPOINT_PARENTS, FittableHand
 from idhand.identity import Identity
 from idhand.records import HandResult
-from idhand.view.overlay import FINGER_COLOURS, PALM_COLOUR, SIDE_COLOURS
 from idhand.view.report.cards import Card, ReportPhoto, card_of
 from idhand.view.report.measures import measure_rows
 from idhand.view.report.meshes import STEP_M, packed_faces, packed_person

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from idhand.drawing.overlay import OverlayStyle, overlay
 from idhand.lens import Distortion, straightened
 from idhand.media import scaled_down
 from idhand.records import HandResult
-from idhand.view.overlay import OverlayStyle, moved_hand, overlay
 
 SIDES_PX = (1280, 1024, 800, 640, 480, 360, 240)
 """Longer sides that are tried, until a photo fits its share of the page."""
@@ -72,7 +72,7 @@ def layer_uri(photo: PagePhoto, hands: Sequence[HandResult]) -> str:
     shift = (factor - 1) / 2  # centres of pixels at integers
     S = np.array([[factor, 0, shift], [0, factor, shift], [0, 0, 1]]) @ photo.scale
     size = (max(round(photo.height * factor), 1), max(round(photo.width * factor), 1), 3)
-    scaled = [moved_hand(hand, S) for hand in hands]
+    scaled = [hand.moved(S) for hand in hands]
     black = np.zeros(size, np.uint8)
     on_black = overlay(black, scaled, style=LAYER_STYLE).astype(np.float32)
     on_white = overlay(black + np.uint8(255), scaled, style=LAYER_STYLE).astype(np.float32)

@@ -1,17 +1,16 @@
 """A photo and its hands → the photo with the hands drawn on it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
-from idhand.lens import Distortion
-from idhand.lens import project_px as project_px
-from idhand.records import HandResult
-from idhand.view.raster import Mesh, render
+from idhand.drawing.raster import Mesh, render
+from idhand.lens import Distortion, project_px
 
 FINGER_COLOURS = ((213, 94, 0), (230, 159, 0), (0, 158, 115), (86, 180, 233), (204, 121, 167))
 """RGB, thumb to little finger: tell apart with any colour vision (Okabe and Ito, 2008)."""
@@ -21,6 +20,51 @@ PALM_COLOUR, INK, PAPER = (235, 235, 235), (20, 20, 20), (255, 255, 255)
 
 _SUBPIXEL_BITS = 4
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+@runtime_checkable
+class DrawnHand(Protocol):
+    """What is drawn of a hand; `idhand.records.HandResult` has it all, in its frames and units."""
+
+    @property
+    def is_right(self) -> bool:
+        """The person's side."""
+        ...
+
+    @property
+    def score(self) -> float:
+        """Probability that a hand is there, 0..1."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """How the fit ended."""
+        ...
+
+    @property
+    def bbox_px(self) -> Float[np.ndarray, " 4"]:
+        """Xyxy in the picture."""
+        ...
+
+    @property
+    def keypoints_cam(self) -> Float[np.ndarray, "21 3"]:
+        """Metres, camera frame."""
+        ...
+
+    @property
+    def verts_cam(self) -> Float[np.ndarray, "verts 3"]:
+        """Metres, camera frame."""
+        ...
+
+    @property
+    def faces(self) -> Int[np.ndarray, "faces 3"]:
+        """Outward normals by the right-hand rule."""
+        ...
+
+    @property
+    def K(self) -> Float[np.ndarray, "3 3"]:
+        """Intrinsics of the picture, px."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +86,7 @@ class OverlayStyle:
 
 def overlay(
     rgb: UInt8[np.ndarray, "height width 3"],
-    hands: Sequence[HandResult],
+    hands: Sequence[DrawnHand],
     *,
     style: OverlayStyle | None = None,
     dist: Distortion = None,
@@ -71,19 +115,9 @@ def overlay(
     return picture
 
 
-def moved_hand(hand: HandResult, S: Float[np.ndarray, "3 3"]) -> HandResult:
-    """The hand in a picture that was scaled or cut: pixels (u, v) became S @ (u, v, 1).
-
-    What was detected stays as it is.
-    """
-    factor, shift = S[[0, 1], [0, 1]], S[:2, 2]
-    box = hand.bbox_px * np.tile(factor, 2) + np.tile(shift, 2)
-    return replace(hand, K=S @ hand.K, bbox_px=box, keypoints_px=hand.keypoints_px * factor + shift)
-
-
 def _blend_meshes(
     picture: UInt8[np.ndarray, "height width 3"],
-    hands: Sequence[HandResult],
+    hands: Sequence[DrawnHand],
     opacity: float,
     dist: Distortion,
 ) -> None:
@@ -110,7 +144,7 @@ def _blend_meshes(
 
 def _draw_skeleton(
     picture: UInt8[np.ndarray, "height width 3"],
-    hand: HandResult,
+    hand: DrawnHand,
     dist: Distortion,
 ) -> None:
     """Bones and joints, far fingers first."""
@@ -127,7 +161,7 @@ def _draw_skeleton(
             _draw_dot(picture, points_px[joint], FINGER_COLOURS[finger], width)
 
 
-def _stroke(hand: HandResult) -> float:
+def _stroke(hand: DrawnHand) -> float:
     """Width of the bones' lines in px: a fixed part of the hand's size."""
     side_px = float((hand.bbox_px[2:] - hand.bbox_px[:2]).max())
     return float(np.clip(side_px / 95, 1.0, 20.0))
@@ -171,7 +205,7 @@ def _unit(picture: UInt8[np.ndarray, "height width 3"]) -> float:
     return float(np.clip(max(picture.shape[:2]) / 800, 0.5, 8.0))
 
 
-def _draw_box(picture: UInt8[np.ndarray, "height width 3"], hand: HandResult) -> None:
+def _draw_box(picture: UInt8[np.ndarray, "height width 3"], hand: DrawnHand) -> None:
     """The hand's box in the colour of its side."""
     colour = SIDE_COLOURS[hand.is_right]
     a, b = _fixed(hand.bbox_px[:2]), _fixed(hand.bbox_px[2:])
@@ -179,7 +213,7 @@ def _draw_box(picture: UInt8[np.ndarray, "height width 3"], hand: HandResult) ->
     cv2.rectangle(picture, a, b, colour, width, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def _draw_label(picture: UInt8[np.ndarray, "height width 3"], hand: HandResult) -> None:
+def _draw_label(picture: UInt8[np.ndarray, "height width 3"], hand: DrawnHand) -> None:
     """Side and score on a plate, above the box where there is room, inside it otherwise."""
     failed = " (fit failed)" if hand.status == "diverged" else ""
     text = f"{'right' if hand.is_right else 'left'} {hand.score:.2f}{failed}"
