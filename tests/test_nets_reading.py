@@ -17,6 +17,13 @@ from idhand.nets.files import load_regressor, save_net
 from idhand.nets.reading import Reader
 from idhand.pipeline import Pipeline, PipelineConfig
 from idhand.records import HandResult
+from idhand.refinement import (
+    STATUS_NAMES,
+    Objective,
+    RefinementConfig,
+    closed_form_start,
+    observations,
+)
 from idhand.refinement.network import MAX_DEPTH_RATIO, network_noise, solve_near
 from idhand.view.results import ImageHands, read_hands, write_hands
 
@@ -170,7 +177,6 @@ def test_the_shipped_networks_are_small_and_for_the_open_hand() -> None:
 def test_a_hand_that_went_astray_stays_where_it_started(
     pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
 ) -> None:
-    from idhand.refinement import Objective, RefinementConfig, closed_form_start, observations
 
     rgb, K, _ = shots[0]
     seen, world = observations(pipe.detector.detect(rgb, max_hands=1), [K], [None], network_noise())
@@ -180,6 +186,33 @@ def test_a_hand_that_went_astray_stays_where_it_started(
     config = RefinementConfig(objective=network_noise())
     kept = solve_near(objective, seen, far, config, shape=False)
     torch.testing.assert_close(kept.state.wrist, far.wrist, atol=0, rtol=0)
-    assert kept.status.tolist() == [1]
+    assert STATUS_NAMES[int(kept.status)] == "astray"
     good = solve_near(objective, seen, right, config, shape=False)
-    assert good.status.tolist() == [0]
+    assert STATUS_NAMES[int(good.status)] == "converged"
+    blind = replace(seen, points_px=seen.points_px * torch.nan)
+    failed = solve_near(objective, blind, right, config, shape=False)
+    assert STATUS_NAMES[int(failed.status)] == "diverged"
+
+
+def test_numbers_that_are_not_finite_end_as_a_diverged_hand(
+    pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
+) -> None:
+    """NaN in the network's features, or in a known shape: never a hand that looks usable."""
+    rgb, K, _ = shots[0]
+    assert pipe.reader is not None
+    (seen,) = pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
+    assert seen.features is not None
+    (hand,) = pipe.fit([replace(seen, features=seen.features * np.nan)], K)
+    assert hand.status == "diverged"
+    true = idhand.Identity(
+        model=pipe.model.name,
+        betas=np.full(16, np.nan),
+        covariance=np.eye(16),
+        measurements={},
+        photos=(),
+        K_known="all",
+        sides=("right",),
+    )
+    for detection in (seen, replace(seen, features=None)):
+        (hand,) = pipe.fit([detection], K, identity=true)
+        assert hand.status == "diverged"

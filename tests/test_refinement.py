@@ -1,4 +1,5 @@
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from idhand.assets import open_hand, with_landmarks
 from idhand.geometry import project, rotation_angle, rotation_from_vector
 from idhand.records import Detection
 from idhand.refinement import (
+    STATUS_NAMES,
     Objective,
     ObjectiveConfig,
     Observations,
@@ -21,7 +23,7 @@ from idhand.refinement import (
     observations,
     solve,
 )
-from idhand.refinement.objective import BONE_END, BONE_START
+from idhand.refinement.objective import BONE_END, BONE_START, Linearisation
 
 K = torch.tensor([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]], dtype=torch.float64)
 
@@ -200,6 +202,36 @@ def test_a_fit_that_explodes_says_so() -> None:
     )
     solution = solve(o, broken, truth, RefinementConfig(max_iterations=3), shape=False)
     assert solution.status.tolist()[1] == 2
+
+
+class Uphill(Objective):
+    """Its slope points the wrong way, so that no step is any good."""
+
+    def linearise(
+        self, state: State, seen: Observations, *, shape: bool, bias: bool = False
+    ) -> Linearisation:
+        right = super().linearise(state, seen, shape=shape, bias=bias)
+        return replace(right, gradient=-right.gradient)
+
+
+def test_a_status_does_not_flatter() -> None:
+    o, truth, seen, points = scene(3, noise=1.0)
+    start = closed_form_start(o, seen, points, truth.betas)
+
+    def ends(objective: Objective, config: RefinementConfig) -> set[str]:
+        found = solve(objective, seen, start, config, shape=False).status
+        return {STATUS_NAMES[k] for k in found.tolist()}
+
+    many = RefinementConfig(max_iterations=100)
+    assert ends(o, many) == {"converged"}
+    assert ends(o, RefinementConfig(max_iterations=1)) == {"max_iterations"}
+    assert ends(Uphill(**vars_of(o)), many) == {"stalled"}
+    assert ends(o, RefinementConfig(method="adam", adam_steps=(2, 2))) == {"max_iterations"}
+
+
+def vars_of(o: Objective) -> dict[str, Any]:
+    """Of the fields, without what was cached."""
+    return {field.name: getattr(o, field.name) for field in fields(o)}
 
 
 def detection(

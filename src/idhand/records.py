@@ -9,8 +9,15 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from idhand.lens import Distortion, Lens, distortion_array
 
-Status = Literal["converged", "max_iterations", "diverged"]
-"""How a fit ended: at a minimum, out of iterations, or nowhere (its numbers are not usable)."""
+Status = Literal["converged", "max_iterations", "diverged", "stalled", "astray"]
+"""How a fit ended.
+
+`converged`: at a minimum. `max_iterations`: out of steps before it came to one; a fixed schedule
+such as the ECCV 2022 paper's Adam always ends so. `stalled`: no step makes the cost smaller, though
+the slope says that one should. `astray`: it led to an impossible depth, so the hand was put back to
+its start, the network's estimate. `diverged`: numbers that are not finite; none of them is usable.
+The hands of all others are.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

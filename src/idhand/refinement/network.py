@@ -12,13 +12,7 @@ from idhand.hand import FittableHand
 from idhand.refinement.objective import Objective, ObjectiveConfig, Observations, State
 from idhand.refinement.observing import unit_bones
 from idhand.refinement.points import keypoints, posed_points
-from idhand.refinement.solver import (
-    DIVERGED,
-    MAX_ITERATIONS,
-    RefinementConfig,
-    Solution,
-    solve,
-)
+from idhand.refinement.solver import ASTRAY, DIVERGED, RefinementConfig, Solution, solve
 from idhand.refinement.start import translation
 
 EvidenceSource = Literal["landmarks", "network", "both"]
@@ -126,13 +120,14 @@ def solve_near(
     *,
     shape: bool,
 ) -> Solution:
-    """As `solve`, but hands that went astray stay where they started and count as not converged.
+    """As `solve`, but a hand that went astray is put back to its start.
 
-    Astray is what diverged, or lies nearer or farther than the start by `MAX_DEPTH_RATIO`.
+    Astray is what lies nearer or farther than the start by more than `MAX_DEPTH_RATIO`. A hand that
+    diverged stays so: neither its numbers nor those of its start mean anything.
     """
     solution = solve(objective, seen, start, config, shape=shape)
     ratio = solution.state.wrist[:, 2] / start.wrist[:, 2]
     kept = (ratio > 1 / MAX_DEPTH_RATIO) & (ratio < MAX_DEPTH_RATIO)
-    kept &= solution.status != DIVERGED
-    status = torch.where(kept, solution.status, torch.full_like(solution.status, MAX_ITERATIONS))
+    kept |= solution.status == DIVERGED
+    status = torch.where(kept, solution.status, torch.full_like(solution.status, ASTRAY))
     return replace(solution, state=solution.state.where(kept, start), status=status)
