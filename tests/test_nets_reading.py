@@ -16,15 +16,16 @@ from idhand.nets import regressor as presets
 from idhand.nets.files import load_regressor, save_net
 from idhand.nets.reading import Reader
 from idhand.pipeline import Pipeline, PipelineConfig
-from idhand.records import HandResult
+from idhand.records import Camera, Detection, HandInImage, HandResult
 from idhand.refinement import (
     STATUS_NAMES,
     Objective,
     RefinementConfig,
     closed_form_start,
+    network_noise,
     observations,
 )
-from idhand.refinement.network import MAX_DEPTH_RATIO, network_noise, solve_near
+from idhand.refinement.network import MAX_DEPTH_RATIO, solve_near
 from idhand.view.results import ImageHands, read_hands, write_hands
 
 
@@ -41,6 +42,10 @@ def shots() -> list[tuple[np.ndarray, np.ndarray, dict]]:
 @pytest.fixture(scope="module")
 def pipe() -> Pipeline:
     return idhand.load()
+
+
+def in_image(detections: list[Detection], K: np.ndarray) -> list[HandInImage]:
+    return [HandInImage(detection=d, camera=Camera(K=K)) for d in detections]
 
 
 def root_error_mm(hand: HandResult, entry: dict) -> float:
@@ -72,14 +77,13 @@ def test_calibration_reads_with_the_network(
     """The person's fingers are long for the palm: more of it is seen with the network."""
     assert pipe.reader is not None
     truth = json.loads((files("idhand.assets") / "data/demo/truth.json").read_text())
-    hands, Ks = [], []
+    hands, blank = [], []
     for rgb, K, _ in shots[::2]:
-        hands += pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
-        Ks.append(K)
-    dists = [None] * len(Ks)
-    with_network = pipe.fuse(hands, Ks, dists)
-    without = pipe.fuse([replace(hand, features=None) for hand in hands], Ks, dists)
-    alone = PipelineConfig(network=None).build().fuse(hands, Ks, dists)
+        found = pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
+        hands += in_image(found, K)
+        blank += in_image([replace(hand, features=None) for hand in found], K)
+    with_network, without = pipe.fuse(hands), pipe.fuse(blank)
+    alone = PipelineConfig(network=None).build().fuse(hands)
     torch.testing.assert_close(without.betas, alone.betas, rtol=0, atol=0)
     true = torch.tensor(truth["betas"], dtype=torch.float64)[None]
     errors = [
@@ -118,7 +122,7 @@ def test_a_mirrored_detection_reads_as_the_mirrored_hand(
     K_mirror = K.copy()
     K_mirror[0, 2] = last - K[0, 2]
     pair = [
-        pipe.reader.read(pipe.reader.with_features(picture, [hand]), [camera], [None], None)
+        pipe.reader.read(in_image(pipe.reader.with_features(picture, [hand]), camera), None)
         for picture, hand, camera in (
             (rgb, seen, K),
             (np.ascontiguousarray(rgb[:, ::-1]), other, K_mirror),
@@ -134,7 +138,7 @@ def test_rotations_are_orthonormal_to_double_precision(
     rgb, K, _ = shots[1]
     assert pipe.reader is not None
     seen = pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
-    R = pipe.reader.read(seen, [K], [None], torch.zeros(1, 16, dtype=torch.float64)).rotations
+    R = pipe.reader.read(in_image(seen, K), torch.zeros(1, 16, dtype=torch.float64)).rotations
     torch.testing.assert_close(
         R @ R.mT, torch.eye(3, dtype=torch.float64).expand_as(R), atol=1e-12, rtol=0
     )
@@ -179,9 +183,9 @@ def test_a_hand_that_went_astray_stays_where_it_started(
 ) -> None:
 
     rgb, K, _ = shots[0]
-    seen, world = observations(pipe.detector.detect(rgb, max_hands=1), [K], [None], network_noise())
+    seen = observations(in_image(pipe.detector.detect(rgb, max_hands=1), K), network_noise())
     objective = Objective(model=pipe.model, config=network_noise(), prior=pipe.prior)
-    right = closed_form_start(objective, seen, world, pipe.prior.mean[None])
+    right = closed_form_start(objective, seen, pipe.prior.mean[None])
     far = replace(right, wrist=right.wrist * 3 * MAX_DEPTH_RATIO)
     config = RefinementConfig(objective=network_noise())
     kept = solve_near(objective, seen, far, config, shape=False)

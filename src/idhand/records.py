@@ -19,6 +19,11 @@ its start, the network's estimate. `diverged`: numbers that are not finite; none
 The hands of all others are.
 """
 
+FLIP = np.array([-1.0, 1.0, 1.0])
+"""Takes points in the camera frame, and in its first two numbers pixels of a camera that is flipped
+too, to the mirrored hand's."""
+FLIP.setflags(write=False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
@@ -49,6 +54,26 @@ class Detection:
     def __post_init__(self):
         if math.isnan(self.right_probability):
             object.__setattr__(self, "right_probability", float(self.is_right))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """The camera of one image."""
+
+    K: Float[np.ndarray, "3 3"]
+    """Intrinsics, px."""
+    dist: Distortion = None
+    """Its lens; None for a pinhole."""
+    is_guess: bool = False
+    """No intrinsics were known; these follow from an assumed field of view."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandInImage:
+    """One hand seen in one image, with the image's camera: what a fit starts from."""
+
+    detection: Detection
+    camera: Camera
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +186,7 @@ class Sample:
 
     def mirrored(self) -> "Sample":
         """The picture in a mirror: of the other hand; `rotations` and `betas` stay as they are."""
-        flip = np.array([-1.0, 1.0, 1.0])
+        flip = FLIP
         last = self.rgb.shape[1] - 1
         K, lens = self.K.copy(), Lens(coefficients=tuple(self.dist.tolist()))
         K[0, 1], K[0, 2] = -K[0, 1], last - K[0, 2]

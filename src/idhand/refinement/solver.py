@@ -1,8 +1,8 @@
 """Levenberg–Marquardt over batches of hands, and the ECCV 2022 paper's Adam schedule beside it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -10,13 +10,8 @@ from torch import Tensor
 
 from idhand.geometry import rotation_from_vector
 from idhand.records import Status
-from idhand.refinement.objective import (
-    Linearisation,
-    Objective,
-    ObjectiveConfig,
-    Observations,
-    State,
-)
+from idhand.refinement.config import RefinementConfig
+from idhand.refinement.objective import Linearisation, Objective, Observations, State
 
 STATUS_NAMES: tuple[Status, ...] = get_args(Status)
 CONVERGED, MAX_ITERATIONS, DIVERGED, STALLED, ASTRAY = range(len(STATUS_NAMES))
@@ -24,29 +19,6 @@ CONVERGED, MAX_ITERATIONS, DIVERGED, STALLED, ASTRAY = range(len(STATUS_NAMES))
 STALLED_ABOVE = 10.0
 """A hand that stopped has stalled if an undamped step promises more than this many tolerances. On
 the demo pictures, with the network and without, all 32 fits ended below 0.3."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefinementConfig:
-    """How to fit one pose per image."""
-
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    method: Literal["levenberg_marquardt", "adam"] = "levenberg_marquardt"
-    """"adam" is the schedule of Kong et al., ECCV 2022: position alone, then position and pose."""
-    max_iterations: int = 25
-    """Of Levenberg–Marquardt."""
-    tolerance: float = 1e-4
-    """Converged once a step promises less than this share of the cost."""
-    adam_steps: tuple[int, int] = (200, 100)
-    """Steps for the position alone, then for position and pose."""
-    adam_rates: tuple[float, float] = (1e-2, 1e-3)
-    """Learning rates of the two stages."""
-    adam_points: Literal["landmarks", "mesh"] = "landmarks"
-    """Evaluate only the landmark points, or the full mesh at each step as the authors do."""
-
-    def __post_init__(self) -> None:
-        if self.max_iterations < 1:
-            raise ValueError(f"max_iterations must be at least 1, got {self.max_iterations}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,19 +162,13 @@ def _adam(
         R = rotation_from_vector(turn) @ start.R
         return State(R=R, wrist=wrist, angles=angles, betas=betas)
 
-    def cost() -> Tensor:
-        now = state()
-        if config.adam_points == "landmarks":
-            return objective.cost(now, seen)
-        return objective.cost_of_points(_points_through_mesh(objective, now), now, seen)
-
     pose = [wrist, turn, angles, *([betas] if shape else [])]
     stages = zip(([wrist], pose), config.adam_steps, config.adam_rates, strict=True)
     for unknowns, steps, rate in stages:
         optimiser = torch.optim.Adam(unknowns, lr=rate)
         for _ in range(steps):
             optimiser.zero_grad()
-            cost().sum().backward()
+            objective.cost(state(), seen).sum().backward()
             optimiser.step()
     with torch.no_grad():
         now = state()
@@ -217,16 +183,3 @@ def _adam(
         iterations=sum(config.adam_steps),
         hessian=final.hessian,
     )
-
-
-def _points_through_mesh(objective: Objective, state: State) -> Float[Tensor, "batch 21 3"]:
-    """The same landmark points, after skinning every vertex as a mesh-based optimiser does."""
-    model, space, marks = objective.model, objective.model.pose_space, objective.model.landmarks
-    hand = model.with_shape(state.betas)
-    rotations = torch.cat((state.R[:, None], space.rotations(state.angles)), 1)
-    posed = hand.posed(rotations, state.wrist)
-    R, _ = hand.chain(rotations, state.wrist)
-    offsets = marks.at_rest(state.betas) - hand.rest_joints[:, marks.joint]
-    offsets = (R[:, marks.joint] @ offsets[..., None])[..., 0]
-    # The mesh takes part in the gradient with weight zero: its cost is what is being compared.
-    return posed.joints[:, marks.joint] + offsets + 0.0 * posed.verts.sum((1, 2))[:, None, None]

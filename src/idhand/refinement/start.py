@@ -14,7 +14,6 @@ PALM = (0, 5, 9, 13, 17)
 def closed_form_start(
     objective: Objective,
     seen: Observations,
-    world: Float[Tensor, "batch 21 3"],
     betas: Float[Tensor, "batch betas"],
 ) -> State:
     """A state near the answer, without iterating.
@@ -24,7 +23,7 @@ def closed_form_start(
     least-squares solution of the projection, which is linear in it.
     """
     rest = objective.model.landmarks.at_rest(betas)
-    palms = rest[:, PALM], world[:, PALM]
+    palms = rest[:, PALM], seen.world[:, PALM]
     _, R, _ = procrustes(*(palm.nan_to_num() for palm in palms))  # an SVD of NaN raises
     R = R + 0.0 * (palms[0] + palms[1]).sum((1, 2))[:, None, None]  # and NaN stays NaN
     angles = _angles_from_directions(objective, seen, rest, R)
