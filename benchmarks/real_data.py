@@ -19,7 +19,7 @@ from idhand.calibration import Anchor, Calibration
 from idhand.geometry import intrinsics_from_fov
 from idhand.identity import measure
 from idhand.media import VideoReader
-from idhand.records import Detection, HandResult
+from idhand.records import Camera, Detection, HandInImage, HandResult
 from idhand.refinement import hand_size_px
 
 CALIBRATION_FRAMES = 20
@@ -198,10 +198,10 @@ def fuse(
     n = len(hands)
     Ks = [K] * n if isinstance(K, np.ndarray) else K
     dists = [dist] * n if isinstance(dist, np.ndarray) or dist is None else dist
-    anchor = None
-    if hand_length_mm is not None:
-        anchor = Anchor(hand_length=hand_length_mm / 1e3, sigma=2e-3)
-    return pipe.fuse(hands, Ks, dists, anchor)
+    anchor = Anchor.from_mm(hand_length_mm)
+    rows = zip(hands, Ks, dists, strict=True)
+    seen = [HandInImage(detection=d, camera=Camera(K=k, dist=lens)) for d, k, lens in rows]
+    return pipe.fuse(seen, anchor)
 
 
 def identity_of(

@@ -16,9 +16,8 @@ from tables import section, table
 from idhand import Identity, Pipeline
 from idhand.geometry import procrustes
 from idhand.lens import undistorted_px
-from idhand.records import Detection, HandResult
+from idhand.records import FLIP, Detection, HandResult
 from idhand.refinement import hand_size_px
-from idhand.refinement.observing import FLIP
 from idhand.refinement.points import posed_points
 
 MIDDLE = slice(8, 12)

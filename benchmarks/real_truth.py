@@ -13,9 +13,8 @@ from real_stereo import MIDDLE, aligned_error_mm
 from tables import section, table
 
 from idhand import Identity
-from idhand.records import Detection, HandResult
+from idhand.records import FLIP, Camera, Detection, HandInImage, HandResult
 from idhand.refinement import ObjectiveConfig, observations
-from idhand.refinement.observing import FLIP
 from idhand.refinement.start import translation
 
 KNUCKLE = 9
@@ -110,8 +109,9 @@ def _taco_text(data: RealData, hands: Sequence[TrueHand], chain: float) -> str:
 
 def _world_row(hand: TrueHand) -> tuple:
     detection = hand.shots.shots[0].hands[hand.index]
-    seen, world = observations([detection], [hand.shots.K], [None], ObjectiveConfig())
-    placed = (world + translation(world, seen)[:, None])[0].numpy()
+    camera = Camera(K=hand.shots.K)
+    seen = observations([HandInImage(detection=detection, camera=camera)], ObjectiveConfig())
+    placed = (seen.world + translation(seen.world, seen)[:, None])[0].numpy()
     flip = np.ones(3) if detection.is_right else FLIP
     return (hand.name, "the net's world points", *_errors(placed * flip, hand, detection))
 

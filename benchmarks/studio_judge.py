@@ -15,9 +15,8 @@ from idhand.assets.nets import GraphNet, load_net
 from idhand.detection.roi import crop, roi_from_landmarks
 from idhand.geometry import intrinsics_from_fov
 from idhand.hand import KEYPOINT_PARENTS, FittableHand
-from idhand.records import OTHER_PART, Detection, HandResult, Sample
+from idhand.records import FLIP, OTHER_PART, Detection, HandResult, Sample
 from idhand.refinement import hand_size_px
-from idhand.refinement.observing import FLIP
 from idhand.refinement.points import posed_points
 
 POSE_NODE, NUM_POSE_FEATURES = "t160", 1152

@@ -44,6 +44,7 @@ def photos(
         directions=unit(bones + config.sigma_direction * draw(rng, n, 20, 3), dim=-1),
         sigma_direction=torch.full((n, 20), config.sigma_direction, dtype=torch.float64),
         K=K.expand(n, 3, 3),
+        world=points,
     )
     return seen, points
 
@@ -63,8 +64,8 @@ def test_intervals_cover_the_truth_with_landmark_biases_that_do_not_average_out(
     for _ in range(12):
         betas = draw(rng, 16)
         bias = (spread @ draw(rng, 63)).view(21, 3)
-        seen, points = photos(rng, 12, betas, bias)
-        result = calibrate_shape(open_hand(), seen, points)
+        seen, _ = photos(rng, 12, betas, bias)
+        result = calibrate_shape(open_hand(), seen)
         factor = torch.linalg.cholesky(result.covariance)
         off = (result.betas - betas)[:, None]
         white.append(torch.linalg.solve_triangular(factor, off, upper=False)[:, 0])
@@ -79,8 +80,8 @@ def test_many_photos_do_not_talk_the_size_prior_away() -> None:
     betas[0] = 1.5
     population_mm = 11.8
     for n in (4, 40):
-        seen, points = photos(rng, n, betas, ZERO_BIAS)
-        _, deviation = hand_length(calibrate_shape(open_hand(), seen, points))
+        seen, _ = photos(rng, n, betas, ZERO_BIAS)
+        _, deviation = hand_length(calibrate_shape(open_hand(), seen))
         assert deviation > 0.8 * population_mm, "size cannot be seen, so its spread stays"
 
 
@@ -92,8 +93,8 @@ def test_noise_pulls_the_size_to_neither_side() -> None:
     for _ in range(10):
         betas = draw(rng, 16)
         betas[:4] = 0
-        seen, points = photos(rng, 10, betas, (spread @ draw(rng, 63)).view(21, 3))
-        off.append(hand_length(calibrate_shape(open_hand(), seen, points))[0] - 187.2)
+        seen, _ = photos(rng, 10, betas, (spread @ draw(rng, 63)).view(21, 3))
+        off.append(hand_length(calibrate_shape(open_hand(), seen))[0] - 187.2)
     assert abs(sum(off) / len(off)) < 4.0
 
 
@@ -101,11 +102,11 @@ def test_a_ruler_fixes_the_size_but_not_the_proportions() -> None:
     rng = torch.Generator().manual_seed(3)
     betas = 0.8 * draw(rng, 16)
     betas[0] = -1.5
-    seen, points = photos(rng, 8, betas, ZERO_BIAS)
+    seen, _ = photos(rng, 8, betas, ZERO_BIAS)
     measures = open_hand().measures
     truth = float(measures.lengths(betas)[0])
-    free = calibrate_shape(open_hand(), seen, points)
-    tied = calibrate_shape(open_hand(), seen, points, anchor=Anchor(hand_length=truth, sigma=0.002))
+    free = calibrate_shape(open_hand(), seen)
+    tied = calibrate_shape(open_hand(), seen, anchor=Anchor(hand_length=truth, sigma=0.002))
     length, deviation = hand_length(tied)
     assert abs(length - 1e3 * truth) < 3.0
     assert deviation < 2.1
@@ -114,30 +115,30 @@ def test_a_ruler_fixes_the_size_but_not_the_proportions() -> None:
 
 def test_a_photo_of_a_grossly_different_hand_loses_its_weight() -> None:
     rng = torch.Generator().manual_seed(4)
-    own, points = photos(rng, 14, torch.zeros(16).double(), ZERO_BIAS)
+    own, _ = photos(rng, 14, torch.zeros(16).double(), ZERO_BIAS)
     odd_betas = torch.zeros(16).double()
     odd_betas[1:7] = torch.tensor([4.0, -3, 3, 5, -5, 5]).double()
-    odd, odd_points = photos(rng, 1, odd_betas, ZERO_BIAS)
+    odd, _ = photos(rng, 1, odd_betas, ZERO_BIAS)
     seen = Observations(**{k: torch.cat((v, vars(odd)[k])) for k, v in vars(own).items()})
-    result = calibrate_shape(open_hand(), seen, torch.cat((points, odd_points)))
+    result = calibrate_shape(open_hand(), seen)
     assert result.weights[:14].min() > 0.7
     assert result.weights[14] < 0.3
 
 
 def test_a_failed_detection_is_dropped() -> None:
     rng = torch.Generator().manual_seed(5)
-    seen, points = photos(rng, 8, torch.zeros(16).double(), ZERO_BIAS)
+    seen, _ = photos(rng, 8, torch.zeros(16).double(), ZERO_BIAS)
     noise = 120 * draw(rng, 21, 2)
     seen.points_px[3] = seen.points_px[3] + noise
-    result = calibrate_shape(open_hand(), seen, points)
+    result = calibrate_shape(open_hand(), seen)
     assert result.weights[3] == 0
     assert result.weights[[0, 1, 2, 4, 5, 6, 7]].min() > 0.7
 
 
 def test_one_photo_and_the_same_answer_twice() -> None:
     rng = torch.Generator().manual_seed(6)
-    seen, points = photos(rng, 1, torch.zeros(16).double(), ZERO_BIAS)
-    first = calibrate_shape(open_hand(), seen, points)
-    second = calibrate_shape(open_hand(), seen, points)
+    seen, _ = photos(rng, 1, torch.zeros(16).double(), ZERO_BIAS)
+    first = calibrate_shape(open_hand(), seen)
+    second = calibrate_shape(open_hand(), seen)
     assert torch.equal(first.betas, second.betas)
     assert torch.linalg.eigvalsh(first.covariance).min() > 0

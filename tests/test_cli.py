@@ -542,9 +542,9 @@ def test_calibrate_goes_on_without_bad_photos(tmp_path: Path, calibrations, caps
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--hand-length-mm", "18.5"], "between 80 and 280 mm, got 18.5"),
-        (["--hand-length-mm", "nan"], "between 80 and 280 mm"),
-        (["--hand-length-sigma-mm", "0"], "must be in 0..100, got 0"),
+        (["--hand-length-mm", "18.5"], "a hand length of 18.5 mm cannot be"),
+        (["--hand-length-mm", "nan"], "a hand length of nan mm cannot be"),
+        (["--hand-length-sigma-mm", "0"], "more than 0 and less than 100 mm, got 0"),
     ],
 )
 def test_calibrate_refuses_lengths(tmp_path: Path, calibrations, capsys, flags, sentence: str):

@@ -26,8 +26,7 @@ from idhand.nets.regressor import Regressor, RegressorConfig
 from idhand.pipeline import load
 from idhand.predictions import Predictions
 from idhand.records import Sample
-from idhand.refinement import Objective, ObjectiveConfig, State
-from idhand.refinement.network import Trust
+from idhand.refinement import Objective, ObjectiveConfig, State, Trust, network_only
 from idhand.refinement.official import OfficialConfig, fit_officially
 from idhand.refinement.points import keypoints, posed_points
 from tests.conftest import toy_hand
@@ -484,7 +483,11 @@ def test_refining_brings_hands_nearer_to_the_truth(directions: Any) -> None:
     before = exact.predictions(0.12)
     placed = wrists(exact.looks, before.rotations, before.betas, open_hand())  # pyright: ignore
     start = replace(before, wrist_cam=placed)
-    after = refine(before, exact.looks, config=RefineConfig(trust=Trust(directions=directions)))
+    after = refine(
+        before,
+        exact.looks,
+        config=RefineConfig(refinement=replace(network_only(), trust=Trust(directions=directions))),
+    )
     truth = true_keypoints(exact)
     errors = [
         np.linalg.norm(keypoints_cam(each) - truth, axis=-1).mean() for each in (start, after)
@@ -515,7 +518,9 @@ def test_a_network_s_own_keypoints_are_fitted() -> None:
     errors = {}
     for points in ("landmarks", "network", "both"):
         trust = Trust(points=points)  # pyright: ignore[reportArgumentType]
-        after = refine(marked, off, config=RefineConfig(trust=trust))
+        after = refine(
+            marked, off, config=RefineConfig(refinement=replace(network_only(), trust=trust))
+        )
         errors[points] = np.linalg.norm(keypoints_cam(after) - truth, axis=-1).mean()
     assert errors["network"] < 0.8 * errors["both"] < 0.4 * errors["landmarks"]
     by_adam = refine(marked, off, config=RefineConfig(solver="paper_adam"))
@@ -558,7 +563,7 @@ def test_directions_of_the_network_hold_its_pose() -> None:
     errors = {}
     for directions in ("landmarks", "network"):
         trust = Trust(directions=directions)  # pyright: ignore[reportArgumentType]
-        config = RefineConfig(trust=trust)
+        config = RefineConfig(refinement=replace(network_only(), trust=trust))
         after = refine(exact.predictions(), flat, config=config)
         errors[directions] = np.linalg.norm(keypoints_cam(after) - truth, axis=-1).mean()
     assert errors["network"] < 0.004

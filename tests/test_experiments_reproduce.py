@@ -44,6 +44,7 @@ from idhand.geometry import project, rotation_from_vector
 from idhand.nets.regressor import RegressorConfig
 from idhand.predictions import Predictions
 from idhand.records import Sample
+from idhand.refinement import network_only
 from idhand.refinement.official import OfficialConfig
 from idhand.refinement.points import posed_points
 from tests.test_data_shards import Fake, jpeg_of
@@ -171,7 +172,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 def run(data: Shards, out: Path, **changes: Any) -> Results:
     """The experiment, with looks that are already there."""
-    quick = RefineConfig(max_iterations=3, official=OfficialConfig(steps=(2, 2)))
+    quick = RefineConfig(
+        refinement=replace(network_only(), max_iterations=3), official=OfficialConfig(steps=(2, 2))
+    )
     config = ReproduceConfig(draws=3, refining=quick, **changes)
     chosen, samples = chosen_pictures(data, config)
     header, num_features = looks_header(data, chosen, nets().baseline), nets().baseline.num_features

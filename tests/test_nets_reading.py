@@ -16,8 +16,16 @@ from idhand.nets import regressor as presets
 from idhand.nets.files import load_regressor, save_net
 from idhand.nets.reading import Reader
 from idhand.pipeline import Pipeline, PipelineConfig
-from idhand.records import HandResult
-from idhand.refinement.network import MAX_DEPTH_RATIO, network_noise, solve_near
+from idhand.records import Camera, Detection, HandInImage, HandResult
+from idhand.refinement import (
+    STATUS_NAMES,
+    Objective,
+    RefinementConfig,
+    closed_form_start,
+    network_noise,
+    observations,
+)
+from idhand.refinement.network import MAX_DEPTH_RATIO, solve_near
 from idhand.view.results import ImageHands, read_hands, write_hands
 
 
@@ -34,6 +42,10 @@ def shots() -> list[tuple[np.ndarray, np.ndarray, dict]]:
 @pytest.fixture(scope="module")
 def pipe() -> Pipeline:
     return idhand.load()
+
+
+def in_image(detections: list[Detection], K: np.ndarray) -> list[HandInImage]:
+    return [HandInImage(detection=d, camera=Camera(K=K)) for d in detections]
 
 
 def root_error_mm(hand: HandResult, entry: dict) -> float:
@@ -65,14 +77,13 @@ def test_calibration_reads_with_the_network(
     """The person's fingers are long for the palm: more of it is seen with the network."""
     assert pipe.reader is not None
     truth = json.loads((files("idhand.assets") / "data/demo/truth.json").read_text())
-    hands, Ks = [], []
+    hands, blank = [], []
     for rgb, K, _ in shots[::2]:
-        hands += pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
-        Ks.append(K)
-    dists = [None] * len(Ks)
-    with_network = pipe.fuse(hands, Ks, dists)
-    without = pipe.fuse([replace(hand, features=None) for hand in hands], Ks, dists)
-    alone = PipelineConfig(network=None).build().fuse(hands, Ks, dists)
+        found = pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
+        hands += in_image(found, K)
+        blank += in_image([replace(hand, features=None) for hand in found], K)
+    with_network, without = pipe.fuse(hands), pipe.fuse(blank)
+    alone = PipelineConfig(network=None).build().fuse(hands)
     torch.testing.assert_close(without.betas, alone.betas, rtol=0, atol=0)
     true = torch.tensor(truth["betas"], dtype=torch.float64)[None]
     errors = [
@@ -111,7 +122,7 @@ def test_a_mirrored_detection_reads_as_the_mirrored_hand(
     K_mirror = K.copy()
     K_mirror[0, 2] = last - K[0, 2]
     pair = [
-        pipe.reader.read(pipe.reader.with_features(picture, [hand]), [camera], [None], None)
+        pipe.reader.read(in_image(pipe.reader.with_features(picture, [hand]), camera), None)
         for picture, hand, camera in (
             (rgb, seen, K),
             (np.ascontiguousarray(rgb[:, ::-1]), other, K_mirror),
@@ -127,7 +138,7 @@ def test_rotations_are_orthonormal_to_double_precision(
     rgb, K, _ = shots[1]
     assert pipe.reader is not None
     seen = pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
-    R = pipe.reader.read(seen, [K], [None], torch.zeros(1, 16, dtype=torch.float64)).rotations
+    R = pipe.reader.read(in_image(seen, K), torch.zeros(1, 16, dtype=torch.float64)).rotations
     torch.testing.assert_close(
         R @ R.mT, torch.eye(3, dtype=torch.float64).expand_as(R), atol=1e-12, rtol=0
     )
@@ -170,16 +181,42 @@ def test_the_shipped_networks_are_small_and_for_the_open_hand() -> None:
 def test_a_hand_that_went_astray_stays_where_it_started(
     pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
 ) -> None:
-    from idhand.refinement import Objective, RefinementConfig, closed_form_start, observations
 
     rgb, K, _ = shots[0]
-    seen, world = observations(pipe.detector.detect(rgb, max_hands=1), [K], [None], network_noise())
+    seen = observations(in_image(pipe.detector.detect(rgb, max_hands=1), K), network_noise())
     objective = Objective(model=pipe.model, config=network_noise(), prior=pipe.prior)
-    right = closed_form_start(objective, seen, world, pipe.prior.mean[None])
+    right = closed_form_start(objective, seen, pipe.prior.mean[None])
     far = replace(right, wrist=right.wrist * 3 * MAX_DEPTH_RATIO)
     config = RefinementConfig(objective=network_noise())
     kept = solve_near(objective, seen, far, config, shape=False)
     torch.testing.assert_close(kept.state.wrist, far.wrist, atol=0, rtol=0)
-    assert kept.status.tolist() == [1]
+    assert STATUS_NAMES[int(kept.status)] == "astray"
     good = solve_near(objective, seen, right, config, shape=False)
-    assert good.status.tolist() == [0]
+    assert STATUS_NAMES[int(good.status)] == "converged"
+    blind = replace(seen, points_px=seen.points_px * torch.nan)
+    failed = solve_near(objective, blind, right, config, shape=False)
+    assert STATUS_NAMES[int(failed.status)] == "diverged"
+
+
+def test_numbers_that_are_not_finite_end_as_a_diverged_hand(
+    pipe: Pipeline, shots: list[tuple[np.ndarray, np.ndarray, dict]]
+) -> None:
+    """NaN in the network's features, or in a known shape: never a hand that looks usable."""
+    rgb, K, _ = shots[0]
+    assert pipe.reader is not None
+    (seen,) = pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
+    assert seen.features is not None
+    (hand,) = pipe.fit([replace(seen, features=seen.features * np.nan)], K)
+    assert hand.status == "diverged"
+    true = idhand.Identity(
+        model=pipe.model.name,
+        betas=np.full(16, np.nan),
+        covariance=np.eye(16),
+        measurements={},
+        photos=(),
+        K_known="all",
+        sides=("right",),
+    )
+    for detection in (seen, replace(seen, features=None)):
+        (hand,) = pipe.fit([detection], K, identity=true)
+        assert hand.status == "diverged"

@@ -25,7 +25,7 @@ from idhand.calibration import Calibration, CalibrationConfig, calibrate_shape
 from idhand.detection import HandDetector
 from idhand.geometry import intrinsics_from_fov
 from idhand.media import VideoReader, read_image
-from idhand.records import Detection
+from idhand.records import Camera, Detection, HandInImage
 from idhand.refinement import ObjectiveConfig, Observations, observations
 
 OUT = Path(__file__).parents[1] / "src" / "idhand" / "assets" / "data" / "landmark_points.json"
@@ -82,7 +82,7 @@ def _seen(detector: HandDetector, images: list[np.ndarray]) -> Person:
 
 
 def fit(
-    evidence: list[tuple[Observations, torch.Tensor]], rounds: int, config: CalibrationConfig
+    seen_by_person: list[Observations], rounds: int, config: CalibrationConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Offsets (21, 3) and covariance of the biases (63, 63), metres, by EM."""
     base = open_hand()
@@ -99,17 +99,17 @@ def fit(
             landmarks=replace(marked.landmarks, bias_covariance=bias),
             prior=replace(base.prior, mean=mean),
         )
-        fits = [calibrate_shape(model, *e, config=config) for e in evidence]
-        seen = torch.stack([f.bias.flatten() for f in fits])
+        fits = [calibrate_shape(model, seen, config=config) for seen in seen_by_person]
+        found = torch.stack([f.bias.flatten() for f in fits])
         spread = torch.stack([f.bias_covariance for f in fits])
-        step = seen.mean(0)
+        step = found.mean(0)
         offsets = offsets + step.view(21, 3)
         poses = torch.cat([f.states.angles for f in fits])
         pose_space = replace(pose_space, mean=poses.mean(0))
         offsets = offsets + OFFSET_DECAY * (start - offsets)
         betas = torch.stack([f.betas for f in fits])
         mean = mean - MEAN_STEP * betas.mean(0)
-        off = seen - step
+        off = found - step
         raw = off.T @ off / len(fits) + spread.mean(0)
         bias = shrunk(raw)
         fit_cost = torch.cat([f.fit_cost for f in fits]).mean()
@@ -147,11 +147,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     args = parser.parse_args()
     config = CalibrationConfig(objective=ObjectiveConfig())
-    evidence = []
+    seen_by_person = []
     for name, (hands, cameras) in people(args.real):
         print(name, len(hands), "hands", flush=True)
-        evidence.append(observations(hands, cameras, [None] * len(hands), config.objective))
-    write(*fit(evidence, args.rounds, config), len(evidence))
+        rows = zip(hands, cameras, strict=True)
+        pictures = [HandInImage(detection=d, camera=Camera(K=K)) for d, K in rows]
+        seen_by_person.append(observations(pictures, config.objective))
+    write(*fit(seen_by_person, args.rounds, config), len(seen_by_person))
 
 
 def write(offsets: torch.Tensor, bias: torch.Tensor, num_people: int) -> None:

@@ -1,8 +1,8 @@
-"""Many photos of one person → one hand shape with an honest covariance.
+"""Many photos of one person → one hand shape with a calibrated covariance.
 
 One shape and one set of landmark biases are shared by all photos, a pose belongs to each; all are
-solved together (the poses eliminated by a Schur complement). What the landmark net marks wrongly
-on this person it marks wrongly in every photo: that is the bias, and since it is an unknown with
+solved together (the poses eliminated by a Schur complement). Where the landmark net is wrong
+about this person it is wrong in every photo: that is the bias, and since it is an unknown with
 a prior of its own, more photos do not average it away.
 """
 
@@ -19,9 +19,12 @@ from idhand.refinement import (
     Observations,
     RefinementConfig,
     State,
+    Trust,
     closed_form_start,
+    network_noise,
     solve,
 )
+from idhand.refinement.robust import redescending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,8 @@ class CalibrationConfig:
     """How photos of one person are fused."""
 
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    trust: Trust = field(default_factory=Trust)
+    """Of photos with a network's estimate; used before, by the pipeline."""
     max_iterations: int = 30
     tolerance: float = 1e-5
     """Converged once the cost falls by less than this share."""
@@ -44,12 +49,81 @@ class CalibrationConfig:
     """Photos with less weight than this are dropped."""
 
 
+def calibration_with_network() -> CalibrationConfig:
+    """How photos are fused where a network estimates each one's pose and shape.
+
+    The network's shapes are fused first and are the prior of the fit to its keypoints and
+    directions. Both come from the same features, so the fit's observations count for less than they
+    state (chosen on the studio's validation people, docs/results.md).
+    """
+    return CalibrationConfig(objective=replace(network_noise(), evidence_scale=0.3))
+
+
+MIN_HAND_LENGTH_M, MAX_HAND_LENGTH_M = 0.08, 0.3
+"""From children of two years (about 100 mm, with a fifth to spare) to the longest adult hands (the
+tallest living man's: 285 mm)."""
+FULL_WEIGHT = 0.7
+"""Photos that count less than this get a reason."""
+SURPRISING_SD = 3.0
+"""A length this many standard deviations from what is expected is spoken of."""
+
+
+class RareHandWarning(UserWarning):
+    """A ruler's reading that hardly any hand has."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Anchor:
-    """A hand length from a ruler, metres."""
+    """A hand length from a ruler, metres.
+
+    Raises:
+        ValueError: If no person's hand is so long, or the deviation is not positive.
+    """
 
     hand_length: float
-    sigma: float
+    """Distal wrist crease to the tip of the middle finger, hand flat."""
+    sigma: float = 0.002
+    """Standard deviation of the reading."""
+
+    def __post_init__(self):
+        low_mm, high_mm = 1e3 * MIN_HAND_LENGTH_M, 1e3 * MAX_HAND_LENGTH_M
+        if not MIN_HAND_LENGTH_M <= self.hand_length <= MAX_HAND_LENGTH_M:
+            raise ValueError(
+                f"a hand length of {1e3 * self.hand_length:g} mm cannot be; from the wrist crease "
+                f"to the tip of the middle finger hands are {low_mm:g} to {high_mm:g} mm long, "
+                "most adults' 150 to 230; check the number and that it is in millimetres"
+            )
+        if not 0 < self.sigma < 0.1:
+            raise ValueError(
+                "the standard deviation of the hand length must be more than 0 and less than "
+                f"100 mm, got {1e3 * self.sigma:g} mm"
+            )
+
+    @staticmethod
+    def from_mm(hand_length_mm: float | None, sigma_mm: float = 2.0) -> "Anchor | None":
+        """Of a reading in millimetres, if there is one; a deviation without one is checked, too.
+
+        Raises:
+            ValueError: As the class.
+        """
+        if hand_length_mm is None:
+            Anchor(hand_length=MAX_HAND_LENGTH_M, sigma=sigma_mm / 1e3)
+            return None
+        return Anchor(hand_length=hand_length_mm / 1e3, sigma=sigma_mm / 1e3)
+
+    def surprise(self, model: FittableHand, prior: ShapePrior) -> tuple[float, float, float]:
+        """How far the reading is from what is expected of an unknown person.
+
+        Returns:
+            The distance in standard deviations (of people and of the reading together), and the
+            expected length with its standard deviation among people, metres.
+        """
+        at = model.measures.names.index(HAND_LENGTH)
+        expected = float(model.measures.lengths(prior.mean)[at])
+        slope = model.measures.derivatives(prior.mean)[at]
+        spread = float((slope @ prior.covariance @ slope).sqrt())
+        off = abs(self.hand_length - expected) / (spread**2 + self.sigma**2) ** 0.5
+        return off, expected, spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +145,19 @@ class Calibration:
     states: State
     iterations: int
 
+    def reason(self, photo: int) -> str:
+        """Why a photo counts for little, in words; empty if it counts."""
+        if float(self.weights[photo]) >= FULL_WEIGHT:
+            return ""
+        fit, odd = float(self.fit[photo]), float(self.disagreement[photo])
+        if fit > odd:
+            return f"doubtful pose (fits {fit:.1f} times worse than usual)"
+        return f"another shape than the other photos ({odd:.1f} times the usual disagreement)"
+
 
 def calibrate_shape(
     model: FittableHand,
     seen: Observations,
-    world: Float[Tensor, "photos 21 3"],
     prior: ShapePrior | None = None,
     anchor: Anchor | None = None,
     config: CalibrationConfig | None = None,
@@ -85,12 +167,11 @@ def calibrate_shape(
 
     Args:
         model: Float64.
-        seen: Evidence of each photo.
-        world: The net's world points, for the closed-form start.
+        seen: Of each photo.
         prior: Of the person's shape; the model's if None.
         anchor: Hand length by ruler, if known.
         config: Robustness and iterations.
-        start: Of each photo, such as a network says it; None: the closed form.
+        start: Of each photo, such as a network estimates it; None: the closed form.
     """
     config = config or CalibrationConfig()
     objective = Objective(
@@ -98,14 +179,14 @@ def calibrate_shape(
         config=config.objective,
         prior=prior or model.prior,
     )
-    n = len(world)
+    n = len(seen.K)
     if start is None:
-        start = closed_form_start(objective, seen, world, objective.prior.mean.expand(n, -1))
+        start = closed_form_start(objective, seen, objective.prior.mean.expand(n, -1))
     refinement = RefinementConfig(objective=config.objective)
     own = solve(objective, seen, start, refinement, shape=True)
     own_cost = _photo_cost(objective, own.state, seen)
     fit = own_cost / own_cost.median().clamp_min(1e-9)
-    weights = _falloff(fit / config.poor_fit)
+    weights = redescending(fit / config.poor_fit)
     states = _share(own.state, own.state.betas.median(0).values)
     disagreement = torch.zeros_like(weights)
     iterations = 0
@@ -116,7 +197,7 @@ def calibrate_shape(
         excess = (_photo_cost(objective, states, seen) - own_cost).clamp_min(0)
         usual = _weighted_median(excess, weights).clamp_min(config.usual_cost)
         disagreement = excess / usual
-        new = _falloff(fit / config.poor_fit) * _falloff(disagreement / config.disagreement)
+        new = redescending(fit / config.poor_fit) * redescending(disagreement / config.disagreement)
         new = torch.where(new < config.drop_below, torch.zeros_like(new), new)
         if not bool((new > 0).any()):
             break  # none agrees with any other: nothing tells which one to trust
@@ -141,11 +222,6 @@ def calibrate_shape(
     )
 
 
-def _falloff(ratio: Float[Tensor, " photos"]) -> Float[Tensor, " photos"]:
-    """1 for small ratios, one half at 1, falling with the fourth power (redescending)."""
-    return 1 / (1 + ratio**4)
-
-
 def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     order = values.argsort()
     half = weights.sum() / 2
@@ -160,7 +236,7 @@ def _share(states: State, betas: Tensor) -> State:
 
 
 def _photo_cost(objective: Objective, states: State, seen: Observations) -> Tensor:
-    """What a photo says against its state: evidence and pose prior, without the shared priors."""
+    """Cost of each photo's observations and pose prior, without the shared priors."""
     return _unshared(objective).cost(states, seen)
 
 

@@ -1,57 +1,66 @@
-"""The front door: `load()` → `pipe(rgb)` → hands; `calibrate()` → Identity."""
+"""The front door: `load()` → `pipe(rgb)` → hands; `pipe.calibrate(images)` → Identity."""
 
-import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from idhand.assets import OPEN_HAND
 from idhand.assets import hand as hand_model
 from idhand.assets.nets import shipped_networks
-from idhand.calibration import Anchor, Calibration, CalibrationConfig, calibrate_shape
+from idhand.calibration import (
+    SURPRISING_SD,
+    Anchor,
+    Calibration,
+    CalibrationConfig,
+    RareHandWarning,
+    calibrate_shape,
+    calibration_with_network,
+)
 from idhand.detection import HandDetector
 from idhand.fusion import CovarianceCalibration, FusionConfig, fuse
-from idhand.geometry import intrinsics_from_fov, project
-from idhand.hand import FittableHand, HandModel, ShapePrior
+from idhand.geometry import intrinsics_from_fov
+from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
 from idhand.identity import Identity, PhotoUse, measure
 from idhand.lens import Distortion, lens_of
 from idhand.media import check_intrinsics
 from idhand.nets.reading import Reader
-from idhand.records import Detection, HandResult
+from idhand.records import Camera, Detection, HandInImage, HandResult
 from idhand.refinement import (
-    STATUS_NAMES,
     Objective,
     Observations,
     RefinementConfig,
-    Solution,
+    State,
+    Trust,
+    both_nets,
     closed_form_start,
     hand_size_px,
     observations,
     solve,
 )
-from idhand.refinement.network import Trust, network_noise, solve_near, with_network
+from idhand.refinement.network import solve_near, with_network
 from idhand.refinement.observing import observed
-from idhand.refinement.uncertainty import residual_px, uncertainty
+from idhand.refinement.results import hand_results
 
 Rgb = np.ndarray
 """uint8 (height, width, 3); checked with a sentence at the front door, as are the others."""
 Intrinsics = np.ndarray
 """(3, 3) px."""
 
-FLIP = np.array([-1.0, 1.0, 1.0])
-
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
     """Settings of the whole."""
 
-    refinement: RefinementConfig = field(default_factory=RefinementConfig)
-    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    refinement: RefinementConfig | None = None
+    """None: `both_nets()` for hands with a network's features, `RefinementConfig()` without."""
+    calibration: CalibrationConfig | None = None
+    """None: `calibration_with_network()` or `CalibrationConfig()`, likewise."""
     hand: str = OPEN_HAND
     """Name of the hand model, see `idhand.assets.hand`."""
     population: str = "all"
@@ -59,24 +68,9 @@ class PipelineConfig:
     calibration_views: int = 2
     """Views per hand that the landmark net averages when calibrating."""
     min_presence: float = 0.6
-    """Calibration leaves out photos whose hand is less sure."""
+    """Calibration leaves out photos with a lower detection score."""
     network: Path | Literal["shipped"] | None = "shipped"
-    """A trained network whose pose is the start and part of the evidence; None: landmarks alone."""
-    network_refinement: RefinementConfig = field(
-        default_factory=lambda: RefinementConfig(objective=network_noise())
-    )
-    """The solver and the noise of the evidence where a network says the pose."""
-    trust: Trust = field(default_factory=Trust)
-    """How much the network's word counts beside the landmark net's."""
-    network_calibration: CalibrationConfig = field(
-        default_factory=lambda: CalibrationConfig(
-            objective=replace(network_noise(), evidence_scale=0.3)
-        )
-    )
-    """How photos are fused where a network says each one's pose and shape. The shapes it says are
-    fused first and are the prior of the fit to its keypoints and directions. Both come from the
-    same features, so the fit's evidence counts for less than it states (chosen on the studio's
-    validation people, docs/results.md)."""
+    """A trained network whose pose is the start and is observed, too; None: landmarks alone."""
 
     def build(self) -> "Pipeline":
         """Load nets and hand model.
@@ -113,10 +107,6 @@ class Pipeline:
     covariance_calibration: CovarianceCalibration | None = None
     """Of the network's shapes: `honesty.json` beside its file. Without, they
     do not count in a calibration."""
-
-    @cached_property
-    def _left_model(self) -> HandModel:
-        return self.model.mirrored()
 
     @property
     def prior(self) -> ShapePrior:
@@ -178,76 +168,145 @@ class Pipeline:
     ) -> list[HandResult]:
         """Fit the hand model to hands that were detected in one image.
 
-        The network has its say about detections with features; see `Reader.with_features`.
+        The network takes part if the detections have features; see `Reader.with_features`.
         """
-        dist = lens_of(dist)
         if not detections:
             return []
-        n = len(detections)
-        reads = self.reader is not None and all(d.features is not None for d in detections)
-        config = self.config.network_refinement if reads else self.config.refinement
-        seen, world = observations(detections, [K] * n, [dist] * n, config.objective)
+        camera = Camera(K=K, dist=lens_of(dist), is_guess=K_is_guess)
+        hands = [HandInImage(detection=d, camera=camera) for d in detections]
+        reads = self._reads(hands)
+        config = self.config.refinement or (both_nets() if reads else RefinementConfig())
         objective = Objective(model=self.model, config=config.objective, prior=self.prior)
-        betas = self.prior.mean
+        seen, known, shape_cov = observations(hands, config.objective), None, None
         if identity is not None:
-            betas = torch.from_numpy(identity.betas)
+            known = torch.from_numpy(identity.betas).expand(len(hands), -1)
+            shape_cov = torch.from_numpy(identity.covariance)
         if reads:
-            assert self.reader is not None
-            known = None if identity is None else betas.expand(n, -1)
-            said = self.reader.read(detections, [K] * n, [dist] * n, known)
-            shapes = said.betas if known is None else known
-            keypoints = self._network_keypoints(detections, [K] * n, [dist] * n)
-            start, seen = with_network(
-                self.model, said.rotations, shapes, seen, keypoints, self.config.trust
-            )
+            start, seen = self._with_network(hands, seen, config.trust, known)
             solution = solve_near(objective, seen, start, config, shape=known is None)
         else:
-            start = closed_form_start(objective, seen, world, betas.expand(n, -1))
-            solution = solve(objective, seen, start, config, shape=identity is None)
-        return self._results(objective, detections, seen, solution, K, identity, K_is_guess)
+            betas = self.prior.mean.expand(len(hands), -1) if known is None else known
+            start = closed_form_start(objective, seen, betas)
+            solution = solve(objective, seen, start, config, shape=known is None)
+        return hand_results(objective, hands, seen, solution, shape_cov)
 
-    def fuse(
-        self,
-        detections: Sequence[Detection],
-        Ks: Sequence[Intrinsics],
-        dists: Sequence[Distortion],
-        anchor: Anchor | None = None,
-    ) -> Calibration:
-        """One shape from one person's hands, which were detected each in an image of its own.
+    def fuse(self, hands: Sequence[HandInImage], anchor: Anchor | None = None) -> Calibration:
+        """One shape from one person's hands, each detected in an image of its own.
 
-        The network has its say if all have features; see `Reader.with_features`.
+        The network takes part if all have features; see `Reader.with_features`.
         """
-        reads = self.reader is not None and all(d.features is not None for d in detections)
-        config = self.config.network_calibration if reads else self.config.calibration
-        seen, world = observations(detections, Ks, dists, config.objective)
-        if not reads:
-            return calibrate_shape(self.model, seen, world, anchor=anchor, config=config)
-        assert self.reader is not None
-        said, prior = self.reader.read(detections, Ks, dists, None), self.prior
-        if self.covariance_calibration is not None:
-            fusing = FusionConfig(covariance_calibration=self.covariance_calibration)
-            fused = fuse(said.betas, said.betas_cov, None, prior, fusing)
-            prior = ShapePrior(mean=fused.betas, covariance=fused.covariance)
-        keypoints = self._network_keypoints(detections, Ks, dists)
-        start, seen = with_network(
-            self.model, said.rotations, said.betas, seen, keypoints, self.config.trust
-        )
-        return calibrate_shape(self.model, seen, world, prior, anchor, config, start)
+        reads = self._reads(hands)
+        default = calibration_with_network() if reads else CalibrationConfig()
+        config = self.config.calibration or default
+        seen, prior, start = observations(hands, config.objective), self.prior, None
+        if reads:
+            assert self.reader is not None
+            if self.covariance_calibration is not None:
+                estimate = self.reader.read(hands, None)
+                fusing = FusionConfig(covariance_calibration=self.covariance_calibration)
+                fused = fuse(estimate.betas, estimate.betas_cov, None, prior, fusing)
+                prior = ShapePrior(mean=fused.betas, covariance=fused.covariance)
+            start, seen = self._with_network(hands, seen, config.trust, None)
+        return calibrate_shape(self.model, seen, prior, anchor, config, start)
 
-    def _network_keypoints(
+    def _reads(self, hands: Sequence[HandInImage]) -> bool:
+        """Whether the network takes part."""
+        features = [hand.detection.features for hand in hands]
+        return self.reader is not None and all(f is not None for f in features)
+
+    def _with_network(
         self,
-        detections: Sequence[Detection],
-        Ks: Sequence[Intrinsics],
-        dists: Sequence[Distortion],
-    ) -> torch.Tensor | None:
-        """The network's own keypoints, as `Observations` have points; None: it marks none."""
+        hands: Sequence[HandInImage],
+        seen: Observations,
+        trust: Trust,
+        known: Tensor | None,
+    ) -> tuple[State, Observations]:
+        """Start and observations with the network's estimate; see `with_network`."""
         assert self.reader is not None
-        points = self.reader.keypoints_px(detections)
-        if points is None:
-            return None
-        rows = zip(points, Ks, dists, detections, strict=True)
-        straight = [observed(px, K, dist, d.is_right) for px, K, dist, d in rows]
-        return torch.from_numpy(np.stack(straight))
+        estimate = self.reader.read(hands, known)
+        shapes = estimate.betas if known is None else known
+        points = self.reader.keypoints_px([hand.detection for hand in hands])
+        if points is not None:
+            rows = [
+                observed(px, hand.camera.K, hand.camera.dist, hand.detection.is_right)
+                for px, hand in zip(points, hands, strict=True)
+            ]
+            points = torch.from_numpy(np.stack(rows))
+        return with_network(self.model, estimate.rotations, shapes, seen, points, trust)
+
+    def calibrate(
+        self,
+        images: Iterable[Rgb],
+        K: Intrinsics | Sequence[Intrinsics | None] | None = None,
+        dist: Distortion = None,
+        hand_length_mm: float | None = None,
+        hand_length_sigma_mm: float = 2.0,
+        is_right: bool | None = None,
+        progress: Callable[..., Iterable[Any]] | None = None,
+    ) -> Identity:
+        """Estimate one person's hand shape from photos.
+
+        Args:
+            images: uint8 (height, width, 3) each; of one person; left and right hands may be mixed.
+            K: Intrinsics for all images, one per image (None where unknown), or None.
+            dist: Lens distortion of all images, as `pipe` takes it.
+            hand_length_mm: Distal wrist crease to the tip of the middle finger, hand flat, by
+                ruler. Without it absolute size stays as uncertain as in the population.
+            hand_length_sigma_mm: Standard deviation of that reading.
+            is_right: Use only this side's hands.
+            progress: Wraps the images, e.g. `tqdm`.
+
+        Raises:
+            ValueError: If no photo shows a usable hand, or an argument is out of range.
+
+        Warns:
+            RareHandWarning: If hands of the ruler's length are very rare; says what came out.
+        """
+        anchor, dist = Anchor.from_mm(hand_length_mm, hand_length_sigma_mm), lens_of(dist)
+        photos: list[HandInImage | str] = []
+        for index, rgb in enumerate(progress(images) if progress else images):
+            K_used, is_guess = self._intrinsics(rgb, _intrinsics_of(K, index))
+            camera = Camera(K=K_used, dist=dist, is_guess=is_guess)
+            found = self._one_hand(rgb, is_right)
+            is_hand = isinstance(found, Detection)
+            photos.append(HandInImage(detection=found, camera=camera) if is_hand else found)
+        hands = [photo for photo in photos if isinstance(photo, HandInImage)]
+        if not hands:
+            causes = {photo for photo in photos if isinstance(photo, str)}
+            found = "; ".join(sorted(causes)) or "no photos were given"
+            raise ValueError(
+                f"no usable hand in {len(photos)} photos ({found}); add clearer photos"
+            )
+        fused = self.fuse(hands, anchor)
+        known = sum(not hand.camera.is_guess for hand in hands)
+        person = Identity(
+            model=self.model.name,
+            betas=fused.betas.numpy(),
+            covariance=fused.covariance.numpy(),
+            measurements=measure(self.model, fused.betas.numpy(), fused.covariance.numpy()),
+            photos=_photo_uses(photos, fused),
+            K_known="all" if known == len(hands) else "some" if known else "none",
+            sides=_sides(hands),
+            hand_length_mm=hand_length_mm,
+            hand_length_sigma_mm=None if hand_length_mm is None else hand_length_sigma_mm,
+        )
+        if anchor is not None and (sentence := surprise_at(anchor, self.model, self.prior, person)):
+            warnings.warn(sentence, RareHandWarning, stacklevel=2)
+        return person
+
+    def _one_hand(self, rgb: Rgb, is_right: bool | None) -> Detection | str:
+        """The hand to calibrate from, or why there is none."""
+        hands = self.detector.detect(rgb, max_hands=2, views=self.config.calibration_views)
+        if is_right is not None:
+            hands = [h for h in hands if h.is_right == is_right]
+        if not hands:
+            return "no hand found"
+        best = max(hands, key=lambda h: h.score * hand_size_px(h))
+        if best.score < self.config.min_presence:
+            return f"hand not sure (presence {best.score:.2f})"
+        if self.reader is not None:
+            (best,) = self.reader.with_features(rgb, [best])
+        return best
 
     def _intrinsics(self, rgb: Rgb, K: Intrinsics | None) -> tuple[Intrinsics, bool]:
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
@@ -260,130 +319,38 @@ class Pipeline:
             return intrinsics_from_fov(width, height).numpy(), True
         return check_intrinsics(K, width, height), False
 
-    def _results(
-        self,
-        objective: Objective,
-        detections: Sequence[Detection],
-        seen: Observations,
-        solution: Solution,
-        K: Intrinsics,
-        identity: Identity | None,
-        K_is_guess: bool,
-    ) -> list[HandResult]:
-        state = solution.state
-        space = self.model.pose_space
-        rotations = torch.cat((state.R[:, None], space.rotations(state.angles)), 1)
-        posed = self.model.with_shape(state.betas).posed(rotations, state.wrist)
-        residual = residual_px(objective, state, seen)
-        at_keypoints = replace(self.model, landmarks=self.model.keypoints_on_bones)
-        on_joints = replace(objective, model=at_keypoints)
-        known = None if identity is None else torch.from_numpy(identity.covariance)
-        spread, depth = uncertainty(objective, on_joints, state, seen, known)
-        results = []
-        for i, detection in enumerate(detections):
-            flip = np.ones(3) if detection.is_right else FLIP
-            keypoints = posed.keypoints[i].numpy() * flip
-            pixels = project(torch.from_numpy(keypoints), torch.from_numpy(K)).numpy()
-            model = self.model if detection.is_right else self._left_model
-            results.append(
-                HandResult(
-                    is_right=detection.is_right,
-                    score=detection.score,
-                    bbox_px=detection.bbox_px,
-                    keypoints_px=pixels,
-                    keypoints_cam=keypoints,
-                    verts_cam=posed.verts[i].numpy() * flip,
-                    faces=model.faces.numpy(),
-                    rotations=rotations[i].numpy(),
-                    betas=state.betas[i].numpy(),
-                    K=K,
-                    K_is_guess=K_is_guess,
-                    status=STATUS_NAMES[int(solution.status[i])],
-                    residual_px=float(residual[i]),
-                    keypoints_std_m=spread[i].numpy(),
-                    depth_std_m=float(depth[i]),
-                    detection=detection,
-                )
-            )
-        return results
-
 
 def load(config: PipelineConfig | None = None) -> Pipeline:
     """The embedded default: open hand, open nets, CPU; nothing is downloaded."""
     return (config or PipelineConfig()).build()
 
 
-def calibrate(
-    pipe: Pipeline,
-    images: Iterable[Rgb],
-    K: Intrinsics | Sequence[Intrinsics | None] | None = None,
-    dist: Distortion = None,
-    hand_length_mm: float | None = None,
-    hand_length_sigma_mm: float = 2.0,
-    is_right: bool | None = None,
-    progress: Callable[..., Iterable[Any]] | None = None,
-) -> Identity:
-    """Estimate one person's hand shape from photos.
+def calibrate(pipe: Pipeline, images: Iterable[Rgb], *args: Any, **kwargs: Any) -> Identity:
+    """Estimate one person's hand shape from photos: `pipe.calibrate(images, ...)`."""
+    return pipe.calibrate(images, *args, **kwargs)
+
+
+def surprise_at(
+    anchor: Anchor, model: FittableHand, prior: ShapePrior, person: Identity
+) -> str | None:
+    """A sentence if hands of the ruler's length are very rare under the prior, else None.
 
     Args:
-        pipe: From `load()`.
-        images: uint8 (height, width, 3) each; of one person; left and right hands may be mixed.
-        K: Intrinsics for all images, one per image (None where unknown), or None.
-        dist: Lens distortion of all images, as `pipe` takes it.
-        hand_length_mm: Distal wrist crease to the tip of the middle finger, hand flat, by ruler.
-            Without it absolute size stays as uncertain as in the population.
-        hand_length_sigma_mm: Standard deviation of that reading.
-        is_right: Use only this side's hands.
-        progress: Wraps the images, e.g. `tqdm`.
-
-    Raises:
-        ValueError: If no photo shows a usable hand, or an argument is out of range.
+        anchor: The reading.
+        model: Of the person's betas.
+        prior: Under which the person was fitted.
+        person: What came out.
     """
-    _check_anchor(hand_length_mm, hand_length_sigma_mm)
-    dist = lens_of(dist)
-    detections: list[Detection | None] = []
-    cameras: list[tuple[Intrinsics, bool]] = []
-    reasons: list[str] = []
-    for index, rgb in enumerate(progress(images) if progress else images):
-        camera = pipe._intrinsics(rgb, _intrinsics_of(K, index))
-        hand, reason = _one_hand(pipe, rgb, is_right)
-        detections.append(hand)
-        cameras.append(camera)
-        reasons.append(reason)
-    used = [i for i, d in enumerate(detections) if d is not None]
-    if not used:
-        found = "; ".join(sorted(set(reasons))) or "no photos were given"
-        raise ValueError(
-            f"no usable hand in {len(detections)} photos ({found}); add clearer photos"
-        )
-    hands = [d for d in detections if d is not None]
-    anchor = None
-    if hand_length_mm is not None:
-        anchor = Anchor(hand_length=hand_length_mm / 1e3, sigma=hand_length_sigma_mm / 1e3)
-    fused = pipe.fuse(hands, [cameras[i][0] for i in used], [dist] * len(used), anchor)
-    betas, covariance = fused.betas.numpy(), fused.covariance.numpy()
-    known = sum(not cameras[i][1] for i in used)
-    return Identity(
-        model=pipe.model.name,
-        betas=betas,
-        covariance=covariance,
-        measurements=measure(pipe.model, betas, covariance),
-        photos=_photo_uses(reasons, used, fused),
-        K_known="all" if known == len(used) else "some" if known else "none",
-        sides=tuple(sorted({"right" if d.is_right else "left" for d in hands})),  # pyright: ignore
-        hand_length_mm=hand_length_mm,
-        hand_length_sigma_mm=None if hand_length_mm is None else hand_length_sigma_mm,
+    off, expected, spread = anchor.surprise(model, prior)
+    if off <= SURPRISING_SD:
+        return None
+    found = person.measurements[HAND_LENGTH]
+    return (
+        f"a hand length of {1e3 * anchor.hand_length:g} mm is {off:.1f} standard deviations from "
+        f"what people's hands are ({1e3 * expected:.0f} ± {1e3 * spread:.0f} mm); the profile says "
+        f"{found.value_mm:.0f} mm ({found.low_mm:.0f} to {found.high_mm:.0f}). Check the reading: "
+        "wrist crease to the tip of the middle finger, hand flat, in millimetres"
     )
-
-
-def _check_anchor(length: float | None, sigma: float) -> None:
-    if length is not None and not 80 <= length <= 300:
-        raise ValueError(
-            f"hand_length_mm is {length}, but adult hands are 150 to 230 mm from the wrist crease "
-            "to the tip of the middle finger; give millimetres"
-        )
-    if not (math.isfinite(sigma) and sigma > 0):
-        raise ValueError(f"hand_length_sigma_mm must be positive, got {sigma}")
 
 
 def _intrinsics_of(
@@ -396,29 +363,19 @@ def _intrinsics_of(
     return K[index]
 
 
-def _one_hand(pipe: Pipeline, rgb: Rgb, is_right: bool | None) -> tuple[Detection | None, str]:
-    hands = pipe.detector.detect(rgb, max_hands=2, views=pipe.config.calibration_views)
-    if is_right is not None:
-        hands = [h for h in hands if h.is_right == is_right]
-    if not hands:
-        return None, "no hand found"
-    best = max(hands, key=lambda h: h.score * hand_size_px(h))
-    if best.score < pipe.config.min_presence:
-        return None, f"hand not sure (presence {best.score:.2f})"
-    if pipe.reader is not None:
-        (best,) = pipe.reader.with_features(rgb, [best])
-    return best, ""
+def _sides(hands: Sequence[HandInImage]) -> tuple[Literal["left", "right"], ...]:
+    right = {hand.detection.is_right for hand in hands}
+    return (*(("left",) if False in right else ()), *(("right",) if True in right else ()))
 
 
-def _photo_uses(reasons: list[str], used: list[int], fused: Calibration) -> tuple[PhotoUse, ...]:
-    uses = [PhotoUse(weight=0.0, reason=reason) for reason in reasons]
-    for k, index in enumerate(used):
-        weight = float(fused.weights[k])
-        reason = ""
-        if weight < 0.7:
-            fit, odd = float(fused.fit[k]), float(fused.disagreement[k])
-            doubtful = f"doubtful pose (fits {fit:.1f} times worse than usual)"
-            other = f"another shape than the other photos ({odd:.1f} times the usual disagreement)"
-            reason = doubtful if fit > odd else other
-        uses[index] = PhotoUse(weight=weight, reason=reason)
+def _photo_uses(photos: Sequence[HandInImage | str], fused: Calibration) -> tuple[PhotoUse, ...]:
+    """Each photo's weight, and the reason if it is small."""
+    uses: list[PhotoUse] = []
+    used = 0
+    for photo in photos:
+        if isinstance(photo, str):
+            uses.append(PhotoUse(weight=0.0, reason=photo))
+        else:
+            uses.append(PhotoUse(weight=float(fused.weights[used]), reason=fused.reason(used)))
+            used += 1
     return tuple(uses)

@@ -10,8 +10,20 @@ from jaxtyping import Bool, Float, Int, UInt8
 from idhand.drawing.overlay import overlay
 from idhand.lens import Distortion, Lens, distortion_array
 
-Status = Literal["converged", "max_iterations", "diverged"]
-"""How a fit ended: at a minimum, out of iterations, or nowhere (its numbers are not usable)."""
+Status = Literal["converged", "max_iterations", "diverged", "stalled", "astray"]
+"""How a fit ended.
+
+`converged`: at a minimum. `max_iterations`: out of steps before it came to one; a fixed schedule
+such as the ECCV 2022 paper's Adam always ends so. `stalled`: no step makes the cost smaller, though
+the slope says that one should. `astray`: it led to an impossible depth, so the hand was put back to
+its start, the network's estimate. `diverged`: numbers that are not finite; none of them is usable.
+The hands of all others are.
+"""
+
+FLIP = np.array([-1.0, 1.0, 1.0])
+"""Takes points in the camera frame, and in its first two numbers pixels of a camera that is flipped
+too, to the mirrored hand's."""
+FLIP.setflags(write=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +55,26 @@ class Detection:
     def __post_init__(self):
         if math.isnan(self.right_probability):
             object.__setattr__(self, "right_probability", float(self.is_right))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """The camera of one image."""
+
+    K: Float[np.ndarray, "3 3"]
+    """Intrinsics, px."""
+    dist: Distortion = None
+    """Its lens; None for a pinhole."""
+    is_guess: bool = False
+    """No intrinsics were known; these follow from an assumed field of view."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandInImage:
+    """One hand seen in one image, with the image's camera: what a fit starts from."""
+
+    detection: Detection
+    camera: Camera
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +198,7 @@ class Sample:
 
     def mirrored(self) -> "Sample":
         """The picture in a mirror: of the other hand; `rotations` and `betas` stay as they are."""
-        flip = np.array([-1.0, 1.0, 1.0])
+        flip = FLIP
         last = self.rgb.shape[1] - 1
         K, lens = self.K.copy(), Lens(coefficients=tuple(self.dist.tolist()))
         K[0, 1], K[0, 2] = -K[0, 1], last - K[0, 2]

@@ -1,6 +1,7 @@
 """`idhand calibrate`: photos of one person, or a video → that person's hand profile."""
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +11,9 @@ from jaxtyping import Float, UInt8
 from tyro.conf import Positional, arg
 
 import idhand
+from idhand.assets import hand
 from idhand.assets.nets import shipped_networks
+from idhand.calibration import Anchor, RareHandWarning
 from idhand.cli.common import (
     Camera,
     Report,
@@ -26,6 +29,7 @@ from idhand.cli.common import (
 )
 from idhand.data.manifest import sha256_of
 from idhand.media import FoundMedia, VideoReader, read_image, scaled_down
+from idhand.pipeline import surprise_at
 from idhand.refinement import hand_size_px
 from idhand.view import HtmlReport, ReportPhoto
 
@@ -33,7 +37,6 @@ MAX_SIDE_PX = 2048
 """Larger photos are made this small to keep a hundred of them in memory; the nets see far less."""
 VIDEO_FRAMES = 40
 """Taken from a video, spread over its whole length."""
-MIN_LENGTH_MM, MAX_LENGTH_MM = 80.0, 280.0
 """From a small child's hand to the longest on record, with room."""
 
 _INPUTS = arg(metavar="INPUT...", help_behavior_hint="")
@@ -78,12 +81,6 @@ class Command:
     """Write NAME.report.html beside the profile; unlike the profile it holds the pictures."""
 
     def __post_init__(self):
-        length, sigma = self.hand_length_mm, self.hand_length_sigma_mm
-        if length is not None and not MIN_LENGTH_MM <= length <= MAX_LENGTH_MM:
-            limits = f"{MIN_LENGTH_MM:g} and {MAX_LENGTH_MM:g}"
-            raise ValueError(f"--hand-length-mm must be between {limits} mm, got {length:g}")
-        if not 0 < sigma < 100:
-            raise ValueError(f"--hand-length-sigma-mm must be in 0..100, got {sigma:g}")
         if self.top_k < 1:
             raise ValueError(f"--top-k must be 1 or more, got {self.top_k}")
         if self.predictions is not None and self.inputs:
@@ -102,6 +99,7 @@ class _Photo:
 
 def main(command: Command) -> int:
     """Do it, print the measurements and return the exit code."""
+    Anchor.from_mm(command.hand_length_mm, command.hand_length_sigma_mm)  # before any work
     if command.predictions is not None:
         return _from_predictions(command, command.predictions)
     camera = Camera.from_flags(command.k, command.fov)
@@ -116,15 +114,19 @@ def main(command: Command) -> int:
         return progress(images, total or len(photos), "calibrating")
 
     pipe = idhand.load()
-    me = idhand.calibrate(
-        pipe,
-        [photo.rgb for photo in photos],
-        K=[photo.K for photo in photos],
-        dist=camera.dist,
-        hand_length_mm=command.hand_length_mm,
-        hand_length_sigma_mm=command.hand_length_sigma_mm,
-        progress=with_bar,
-    )
+    with warnings.catch_warnings(record=True) as surprises:
+        warnings.simplefilter("always", RareHandWarning)
+        me = idhand.calibrate(
+            pipe,
+            [photo.rgb for photo in photos],
+            K=[photo.K for photo in photos],
+            dist=camera.dist,
+            hand_length_mm=command.hand_length_mm,
+            hand_length_sigma_mm=command.hand_length_sigma_mm,
+            progress=with_bar,
+        )
+    for surprise in surprises:
+        say(str(surprise.message))
     me.save(command.out)
     _tell(me, photos, report)
     print(f"\nWritten to {shown(command.out)}")
@@ -153,6 +155,7 @@ def _from_predictions(command: Command, path: Path) -> int:
     if command.hand_length_mm is not None:
         ruler_mm = (command.hand_length_mm, command.hand_length_sigma_mm)
     people, without = profiles(predictions, fusion, ruler_mm)
+    _tell_surprise(Anchor.from_mm(command.hand_length_mm, command.hand_length_sigma_mm), people)
     out, report = writable_folder(command.out), Report()
     for subject in without:
         report.problem(f"{subject} has no usable picture; the others go on")
@@ -173,6 +176,16 @@ def _from_predictions(command: Command, path: Path) -> int:
         )
     print(f"\n{count(len(people), 'profile')} written to {out}")
     return report.exit_code
+
+
+def _tell_surprise(anchor: Anchor | None, people: Mapping[str, idhand.Identity]) -> None:
+    """Say so if hands of the ruler's length are very rare."""
+    if anchor is None:
+        return
+    for me in people.values():
+        model = hand(me.model)
+        if sentence := surprise_at(anchor, model, model.prior, me):
+            say(sentence)
 
 
 def _shipped_covariances(network: str) -> Path | None:

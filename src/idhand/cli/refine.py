@@ -11,7 +11,7 @@ from idhand.cli.predict import looks_at, npz_file, tell_written
 from idhand.data import Shards
 from idhand.experiments.refining import RefineConfig, ShapeUse, Solver, refine
 from idhand.predictions import Predictions
-from idhand.refinement.network import EvidenceSource
+from idhand.refinement.config import EvidenceSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,9 @@ class Command:
     """given: the predictions' shapes stay. free: they are estimated again for each picture, and are
     held by what is known of people's hands."""
     directions: EvidenceSource | None = None
-    """Whose bone directions count for the third dimension: the landmark net's, the predictions' or
-    both. By default what is best."""
+    """Source of the bone directions, the third dimension: the landmark net's, the predictions' or
+    both. By default the predictions', which is best on pictures like
+    those of its training; `idhand run`, made for photos, takes both."""
     looks: Annotated[Path | None, arg(metavar="FILE.npz")] = None
     """Where what the hand net sees is kept: read if it is there, else written."""
 
@@ -43,7 +44,9 @@ def main(command: Command) -> int:
     predictions = Predictions.load(command.predictions)
     config = RefineConfig(solver=command.solver, shape=command.shape)
     if command.directions is not None:
-        config = replace(config, trust=replace(config.trust, directions=command.directions))
+        refinement = config.refinement
+        trust = replace(refinement.trust, directions=command.directions)
+        config = replace(config, refinement=replace(refinement, trust=trust))
     out = npz_file(command.out, (command.predictions, command.data, command.looks))
     refined = refine(predictions, looks_at(Shards(command.data), None, command.looks), None, config)
     refined.save(out)

@@ -47,7 +47,7 @@ class Roi:
         larger, smaller = max(self.size_px, other.size_px), min(self.size_px, other.size_px)
         turn = (self.angle_rad - other.angle_rad + np.pi) % (2 * np.pi) - np.pi
         apart = float(np.linalg.norm(self.center_px - other.center_px))
-        return apart < smaller / 4 and larger < 1.5 * smaller and abs(turn) < np.pi / 6
+        return bool(apart < smaller / 4 and larger < 1.5 * smaller and abs(turn) < np.pi / 6)
 
 
 def checked_box(box: Any, name: str) -> Float[np.ndarray, " 4"]:

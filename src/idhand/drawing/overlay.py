@@ -215,7 +215,7 @@ def _draw_box(picture: UInt8[np.ndarray, "height width 3"], hand: DrawnHand) -> 
 
 def _draw_label(picture: UInt8[np.ndarray, "height width 3"], hand: DrawnHand) -> None:
     """Side and score on a plate, above the box where there is room, inside it otherwise."""
-    failed = " (fit failed)" if hand.status == "diverged" else ""
+    failed = {"diverged": " (fit failed)", "astray": " (not refined)"}.get(hand.status, "")
     text = f"{'right' if hand.is_right else 'left'} {hand.score:.2f}{failed}"
     unit = _unit(picture)
     size, thickness, pad = 0.55 * unit, max(1, round(1.3 * unit)), round(4 * unit)

@@ -11,9 +11,8 @@ from torch import Tensor
 from idhand.hand import KEYPOINT_ORDER, HandModel
 from idhand.lens import project_px
 from idhand.predictions import Predictions
-from idhand.records import Sample
+from idhand.records import FLIP, Sample
 
-FLIP = (-1.0, 1.0, 1.0)
 NUM_KEYPOINTS = 21
 
 
@@ -201,7 +200,7 @@ def _labelled_pixels(sample: Sample) -> Float[np.ndarray, "21 2"]:
 
 def _flips(is_right: Bool[np.ndarray, " batch"], model: HandModel) -> Float[Tensor, "batch 1 3"]:
     """What turns the right hands of the model into the real ones."""
-    return _tensor(np.where(is_right[:, None, None], 1.0, np.array(FLIP)), model)
+    return _tensor(np.where(is_right[:, None, None], 1.0, FLIP), model)
 
 
 def _tensor(array: Float[np.ndarray, "*axes"], model: HandModel) -> Float[Tensor, "*axes"]:

@@ -16,7 +16,7 @@ from idhand.files import FileKind, read_headed_arrays, replacing
 from idhand.lens import BROWN_COUNTS, distortion_array
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import View, crop_of, landmark_roi, view_of
-from idhand.records import Detection, Sample
+from idhand.records import Camera, Detection, HandInImage, Sample
 from idhand.refinement import ObjectiveConfig, Observations, observations
 
 KIND = FileKind(
@@ -227,7 +227,10 @@ def evidence(looks: Looks, config: ObjectiveConfig) -> tuple[Observations, Tenso
     hands = [looks.detection(i) for i in range(len(looks))]
     found = [hand for hand in hands if hand is not None]
     assert len(found) == len(looks)
-    return observations(found, list(looks.K), list(looks.dist), config)
+    rows = zip(found, looks.K, looks.dist, strict=True)
+    hands = [HandInImage(detection=d, camera=Camera(K=K, dist=dist)) for d, K, dist in rows]
+    seen = observations(hands, config)
+    return seen, seen.world
 
 
 def _stacked(name: str, values: Sequence[Any]) -> np.ndarray:

@@ -179,11 +179,11 @@ def landmark_fit(
     parts: list[dict[str, np.ndarray]] = []
     for start in range(0, len(hits), batch):
         part = looks.select(hits[start : start + batch])
-        seen, world = evidence(part, config.objective)
+        seen, _ = evidence(part, config.objective)
         shapes = objective.prior.mean.expand(len(part), -1)
         if betas is not None:
             shapes = torch.from_numpy(all_shapes(part.subject, betas, n))
-        begin = closed_form_start(objective, seen, world, shapes)
+        begin = closed_form_start(objective, seen, shapes)
         solution = solve(objective, seen, begin, config, shape=betas is None)
         fields = state_fields(solution.state, model, part.is_right)
         if betas is None:

@@ -22,8 +22,8 @@ from idhand.experiments.rows import (
 from idhand.geometry import sixd_from_rotation
 from idhand.hand import FittableHand
 from idhand.predictions import Predictions
-from idhand.refinement import Objective, ObjectiveConfig, RefinementConfig
-from idhand.refinement.network import Trust, network_noise, solve_near, with_network
+from idhand.refinement import Objective, RefinementConfig, network_only
+from idhand.refinement.network import solve_near, with_network
 from idhand.refinement.official import OfficialConfig, fit_officially
 
 Solver = Literal["second_order", "paper_adam"]
@@ -39,15 +39,10 @@ class RefineConfig:
     shape: ShapeUse = "given"
     """`given`: the predictions' betas stay. `free`: they start there and are estimated under the
     population's prior; not with `paper_adam`."""
-    trust: Trust = field(default_factory=lambda: Trust(directions="network", points="network"))
-    """How much the predictions' network counts beside the landmark net: on pictures like those that
-    it was trained on it alone (validation people, true shape: 11.1 mm about the wrist and 31.6 in
-    the camera, 11.8 and 35.9 with both). `paper_adam` knows one kind of points: the network's,
-    where it marks keypoints."""
-    objective: ObjectiveConfig = field(default_factory=network_noise)
-    """Noise of the evidence and strength of the priors; not of `paper_adam`."""
-    max_iterations: int = 25
-    """Of the second-order solver."""
+    refinement: RefinementConfig = field(default_factory=network_only)
+    """The second-order solver, the noise of the observations, and how much the predictions' network
+    counts beside the landmark net. `paper_adam` fits one kind of points: the network's keypoints,
+    if it has them."""
     official: OfficialConfig = field(default_factory=OfficialConfig)
     """The schedule of `paper_adam`."""
     batch: int = 256
@@ -129,17 +124,17 @@ def _check(predictions: Predictions, model: FittableHand) -> None:
 
 def _second_order(model: FittableHand, config: RefineConfig) -> Step:
     """Ours: robust, with priors, from the network's pose."""
-    objective = Objective(model=model, config=config.objective, prior=model.prior)
-    solver = RefinementConfig(objective=config.objective, max_iterations=config.max_iterations)
+    how = config.refinement
+    objective = Objective(model=model, config=how.objective, prior=model.prior)
     n = model.num_betas
 
     def step(predictions: Predictions, looks: Looks) -> dict[str, np.ndarray]:
-        seen, _ = evidence(looks, config.objective)
+        seen, _ = evidence(looks, how.objective)
         R, betas = _tensor(predictions.rotations), _tensor(predictions.betas)
         start, seen = with_network(
-            model, R, betas, seen, _network_keypoints(predictions, looks), config.trust
+            model, R, betas, seen, _network_keypoints(predictions, looks), how.trust
         )
-        solution = solve_near(objective, seen, start, solver, shape=config.shape == "free")
+        solution = solve_near(objective, seen, start, how, shape=config.shape == "free")
         fields = state_fields(solution.state, model, looks.is_right)
         if config.shape == "free":
             fields["betas_cov"] = torch.linalg.inv(solution.hessian)[:, -n:, -n:].numpy()
@@ -152,7 +147,7 @@ def _paper(model: FittableHand, config: RefineConfig) -> Step:
     """The authors' optimisation."""
 
     def step(predictions: Predictions, looks: Looks) -> dict[str, np.ndarray]:
-        seen, _ = evidence(looks, config.objective)
+        seen, _ = evidence(looks, config.refinement.objective)
         R, betas = _tensor(predictions.rotations), _tensor(predictions.betas)
         network_px = _network_keypoints(predictions, looks)
         points_px, marks = (

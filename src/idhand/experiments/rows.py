@@ -11,11 +11,13 @@ from torch import Tensor
 
 from idhand.experiments.looks import Looks, evidence
 from idhand.hand import FittableHand
+from idhand.nets.crops import in_camera
 from idhand.nets.estimate import Estimate
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
+from idhand.records import FLIP
 from idhand.refinement import ObjectiveConfig, State
-from idhand.refinement.observing import FLIP, observed
+from idhand.refinement.observing import observed
 from idhand.refinement.points import keypoints, posed_points
 from idhand.refinement.start import translation
 
@@ -106,7 +108,7 @@ def estimate_fields(
         values = [getattr(estimate, name) for estimate in estimates]
         if values[0] is not None and (with_cov or name != "betas_cov"):
             fields[name] = torch.cat(values).double().numpy()
-    fields["rotations"][:, 0] = R_cam_view @ fields["rotations"][:, 0]
+    fields["rotations"] = in_camera(fields["rotations"], R_cam_view)
     return fields
 
 

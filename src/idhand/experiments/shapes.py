@@ -131,9 +131,9 @@ def landmark_shapes(
     config = CalibrationConfig()
     shapes: dict[str, PersonShape] = {}
     for subject in progress(rows) if progress else rows:
-        seen, world = evidence(looks.select(rows[subject]), config.objective)
+        seen, _ = evidence(looks.select(rows[subject]), config.objective)
         anchor = None if anchors is None else anchors.get(subject)
-        found = calibrate_shape(model, seen, world, anchor=anchor, config=config)
+        found = calibrate_shape(model, seen, anchor=anchor, config=config)
         shapes[subject] = PersonShape(
             betas=found.betas.numpy(),
             covariance=found.covariance.numpy(),

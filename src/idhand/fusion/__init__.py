@@ -1,4 +1,4 @@
-"""Shapes that a network predicts photo by photo → one person's, with an honest covariance."""
+"""Shapes that a network predicts photo by photo → one person's, with a calibrated covariance."""
 
 from idhand.fusion.covariance_calibration import CovarianceCalibration as CovarianceCalibration
 from idhand.fusion.fitting import fit_covariance_calibration as fit_covariance_calibration

@@ -1,4 +1,4 @@
-"""What single photos say of one person's shape → one shape with an honest covariance.
+"""One person's shape as predicted from single photos → one shape with a calibrated covariance.
 
 For shapes that a network predicts photo by photo; `idhand.calibration` fits photos together
 instead. Every photo's Gaussian already contains the prior, since the network was trained on the
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from idhand.fusion.covariance_calibration import CovarianceCalibration
 from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
+from idhand.refinement.robust import redescending
 
 FusionMode = Literal["mean", "median", "top_k", "softmax", "covariance"]
 """`mean`, `median` and `top_k` (the most confident, unweighted) as Kong et al., ECCV 2022;
@@ -23,7 +24,7 @@ FusionMode = Literal["mean", "median", "top_k", "softmax", "covariance"]
 ones out."""
 
 MIN_GAIN = 1e-3
-"""A photo says nothing in directions in which its precision exceeds the prior's by less than this
+"""A photo adds nothing in directions in which its precision exceeds the prior's by less than this
 share."""
 
 
@@ -69,7 +70,7 @@ class Likelihoods:
     """What photos add to the prior, in coordinates in which the prior is the unit Gaussian."""
 
     betas: Float[Tensor, "*batch photos betas"]
-    """As the network said, in the same coordinates."""
+    """As the network predicted them, in the same coordinates."""
     information: Float[Tensor, "*batch photos betas betas"]
     vector: Float[Tensor, "*batch photos betas"]
     """Information times the shape that the photo alone would measure."""
@@ -88,7 +89,7 @@ def likelihoods(
 ) -> Likelihoods:
     """Take the prior out of each photo's Gaussian.
 
-    Where a photo is less sure than the prior it says nothing.
+    Where a photo is less sure than the prior it adds nothing.
 
     Args:
         betas: Mean of each photo's Gaussian.
@@ -130,8 +131,8 @@ def fuse(
     """One shape from the photos of one person, or of each of a batch of people.
 
     Args:
-        betas: What the network says of each photo.
-        covs: How sure it is; `covariance` is at its best with them, see `likelihoods`.
+        betas: What the network predicts from each photo.
+        covs: Their covariances; `covariance` is at its best with them, see `likelihoods`.
         confidence: Larger is better; for `top_k` and `softmax`.
         prior: Population.
         config: Mode and robustness.
@@ -265,7 +266,7 @@ def _weights(
     scale: float,
     shared: Float[Tensor, "betas betas"],
 ) -> Float[Tensor, "*batch photos"]:
-    """What each photo counts."""
+    """The weight of each photo."""
     ones = torch.ones_like(photos.betas[..., 0])
     match config.mode:
         case "mean" | "median":
@@ -294,7 +295,7 @@ def _needed(
 def agreement(
     photos: Likelihoods, config: FusionConfig, scale: float, shared: Float[Tensor, "betas betas"]
 ) -> Float[Tensor, "*batch photos"]:
-    """Weights that fall with the distance from what the others say (redescending).
+    """Weights that fall with the distance from the others' shape (redescending).
 
     Of two photos nobody knows which one to trust, so both count.
     """
@@ -307,8 +308,7 @@ def agreement(
         off = photos.vector - (photos.information @ common[..., None, :, None])[..., 0]
         distance = (photos.root.mT @ off[..., None])[..., 0].square().sum(-1) / scale
         usual = distance.quantile(0.5, dim=-1, keepdim=True).clamp_min(shared.shape[-1])
-        new = 1 / (1 + (distance / usual / config.disagreement) ** 4)
-        weights = torch.where(new < config.drop_below, torch.zeros_like(new), new)
+        weights = redescending(distance / usual / config.disagreement, config.drop_below)
         information, vector = summed(photos, weights, scale)
         common = torch.linalg.solve(precision + information, vector[..., None])[..., 0]
     return weights

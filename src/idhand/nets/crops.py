@@ -23,6 +23,7 @@ __all__ = [
     "box_roi",
     "crop_of",
     "from_crop",
+    "in_camera",
     "jittered",
     "landmark_roi",
     "view_of",
@@ -45,11 +46,19 @@ class View:
 
     def to_camera(self, rotations: Float[np.ndarray, "16 3 3"]) -> Float[np.ndarray, "16 3 3"]:
         """Joint rotations with the wrist's relative to the view → to the (mirrored) camera."""
-        return np.concatenate((self.R_cam_view @ rotations[:1], rotations[1:]))
+        return in_camera(rotations, self.R_cam_view)
 
     def from_camera(self, rotations: Float[np.ndarray, "16 3 3"]) -> Float[np.ndarray, "16 3 3"]:
         """Inverse of `to_camera`: what a network should predict for `Sample.rotations`."""
-        return np.concatenate((self.R_cam_view.T @ rotations[:1], rotations[1:]))
+        return in_camera(rotations, self.R_cam_view.T)
+
+
+def in_camera(
+    rotations: Float[np.ndarray, "*batch 16 3 3"], R_cam_view: Float[np.ndarray, "*batch 3 3"]
+) -> Float[np.ndarray, "*batch 16 3 3"]:
+    """Joint rotations with the wrist's relative to views → to the (mirrored) cameras."""
+    wrists = R_cam_view @ rotations[..., 0, :, :]
+    return np.concatenate((wrists[..., None, :, :], rotations[..., 1:, :, :]), -3)
 
 
 def view_of(

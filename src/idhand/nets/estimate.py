@@ -22,3 +22,15 @@ class Estimate:
     """Covariance of `betas_image`."""
     confidence: Float[Tensor, " batch"] | None
     """Larger is better, unbounded; only the order has a meaning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraEstimate:
+    """One right hand per image, in the frame of its camera, mirrored for left hands; float64."""
+
+    rotations: Float[Tensor, "batch 16 3 3"]
+    """Each joint relative to its parent, the wrist's to the camera; orthonormal in double."""
+    betas: Float[Tensor, "batch betas"]
+    """As `Estimate.betas`."""
+    betas_cov: Float[Tensor, "batch betas betas"] | None
+    """As `Estimate.betas_cov`."""

@@ -11,13 +11,12 @@ from torch import Tensor
 
 from idhand.detection.roi import Roi, crop
 from idhand.geometry import rotation_from_6d
-from idhand.lens import Distortion
 from idhand.nets.backbones import HandBackbone
-from idhand.nets.crops import from_crop, landmark_roi, view_of
-from idhand.nets.estimate import Estimate
+from idhand.nets.crops import from_crop, in_camera, landmark_roi, view_of
+from idhand.nets.estimate import CameraEstimate
 from idhand.nets.files import load_regressor
 from idhand.nets.regressor import Regressor
-from idhand.records import Detection
+from idhand.records import Detection, HandInImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,36 +83,25 @@ class Reader:
         )
 
     def read(
-        self,
-        detections: Sequence[Detection],
-        Ks: Sequence[Float[np.ndarray, "3 3"]],
-        dists: Sequence[Distortion],
-        betas: Float[Tensor, "hands betas"] | None,
-    ) -> Estimate:
-        """Poses and shapes, float64; the wrists relative to the (mirrored) cameras.
+        self, hands: Sequence[HandInImage], betas: Float[Tensor, "hands betas"] | None
+    ) -> CameraEstimate:
+        """Poses and shapes of hands, in their cameras' frames.
 
         Args:
-            detections: With features.
-            Ks: Intrinsics of each hand's image, px.
-            dists: Lens distortion of each image, or None.
+            hands: With features.
             betas: The persons' shapes, if they are known.
         """
-        features = [d.features for d in detections]
-        views = [
-            view_of(landmark_roi(d.landmarks_px), K, dist, d.is_right).R_cam_view
-            for d, K, dist in zip(detections, Ks, dists, strict=True)
-        ]
+        features = np.stack([hand.detection.features for hand in hands])  # pyright: ignore
         with torch.inference_mode():
-            inputs = torch.from_numpy(np.stack(features)).float()  # pyright: ignore
             known = None if betas is None or self.net.film is None else betas.float()
-            estimate = self.net.from_features(inputs, known)
+            estimate = self.net.from_features(torch.from_numpy(features).float(), known)
         rotations = rotation_from_6d(estimate.sixd.double())  # orthonormal to double precision
-        wrists = torch.from_numpy(np.stack(views)) @ rotations[:, 0]
-        return replace(
-            estimate,
-            rotations=torch.cat((wrists[:, None], rotations[:, 1:]), 1),
+        turns = np.stack([_R_cam_view(hand) for hand in hands])
+        cov = estimate.betas_cov
+        return CameraEstimate(
+            rotations=torch.from_numpy(in_camera(rotations.numpy(), turns)),
             betas=estimate.betas.double(),
-            betas_cov=None if estimate.betas_cov is None else estimate.betas_cov.double(),
+            betas_cov=None if cov is None else cov.double(),
         )
 
 
@@ -139,3 +127,10 @@ def network_keypoints_px(
 def _upright(detection: Detection) -> Roi:
     """The square that is cut, in which every hand is a right one."""
     return replace(landmark_roi(detection.landmarks_px), is_mirrored=not detection.is_right)
+
+
+def _R_cam_view(hand: HandInImage) -> Float[np.ndarray, "3 3"]:
+    """From the view of the upright crop to the (mirrored) camera."""
+    seen, camera = hand.detection, hand.camera
+    roi = landmark_roi(seen.landmarks_px)
+    return view_of(roi, camera.K, camera.dist, seen.is_right).R_cam_view

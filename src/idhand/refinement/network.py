@@ -1,7 +1,6 @@
-"""A network's word beside the landmark net's: a start, bone directions, points in the picture."""
+"""A network's estimate beside the landmark net's: a start, bone directions, points."""
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -9,58 +8,15 @@ from torch import Tensor
 
 from idhand.geometry import project
 from idhand.hand import FittableHand
-from idhand.refinement.objective import Objective, ObjectiveConfig, Observations, State
+from idhand.refinement.config import EvidenceSource, RefinementConfig, Trust
+from idhand.refinement.objective import Objective, Observations, State
 from idhand.refinement.observing import unit_bones
 from idhand.refinement.points import keypoints, posed_points
-from idhand.refinement.solver import (
-    DIVERGED,
-    MAX_ITERATIONS,
-    RefinementConfig,
-    Solution,
-    solve,
-)
+from idhand.refinement.solver import ASTRAY, DIVERGED, Solution, solve
 from idhand.refinement.start import translation
 
-EvidenceSource = Literal["landmarks", "network", "both"]
 MAX_DEPTH_RATIO = 1.5
 """A solution that is nearer or farther than the closed form by more than this went astray."""
-
-
-def network_noise() -> ObjectiveConfig:
-    """Noise of what a network and the landmark net say together.
-
-    Chosen on 231 pictures of the studio's validation people, 199 of the other renderer and the real
-    stereo clip (docs/results.md). On the first, sigma_px from 0.007 to 0.014, sigma_direction from
-    0.05 and pose_weight from 0.5 on change errors about the wrist by less than 2 %.
-    """
-    return ObjectiveConfig(
-        sigma_px=0.01, sigma_direction=0.1, robust_direction=4.0, pose_weight=1.5
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trust:
-    """How much a network's word counts beside the landmark net's.
-
-    Raises:
-        ValueError: If there is no such source, or a weight is not positive.
-    """
-
-    directions: EvidenceSource = "both"
-    """Whose bone directions are the evidence of the third dimension."""
-    points: EvidenceSource = "both"
-    """Whose points in the picture are fitted, of a network that marks keypoints."""
-    direction_weight: float = 10.0
-    """Of the network's against the landmark net's, where both count."""
-    point_weight: float = 3.0
-
-    def __post_init__(self):
-        for name in ("directions", "points"):
-            if getattr(self, name) not in get_args(EvidenceSource):
-                known = ", ".join(get_args(EvidenceSource))
-                raise ValueError(f"{name} must be one of {known}; got '{getattr(self, name)}'")
-        if min(self.direction_weight, self.point_weight) <= 0:
-            raise ValueError("direction_weight and point_weight must be positive")
 
 
 def with_network(
@@ -71,18 +27,18 @@ def with_network(
     keypoints_px: Float[Tensor, "batch 21 2"] | None = None,
     trust: Trust | None = None,
 ) -> tuple[State, Observations]:
-    """What a network says, as a start and as evidence.
+    """A network's estimate as a start and as observations.
 
     The start is its pose, as near as the model's joints can take it, where the points project best.
-    The landmark net marks other points than the keypoints; at the network's pose both are known,
-    and their difference takes the network's keypoints to where that net would mark them.
+    The landmark net's points are others than the keypoints; at the network's pose both are known,
+    and their difference takes the network's keypoints to where that net would see them.
 
     Args:
         model: Float64.
         rotations: Each joint relative to its parent, the wrist's to the camera.
         betas: Shapes to start from.
-        seen: The landmark net's evidence.
-        keypoints_px: As the network sees them, in the pixels of `seen`; None: it marks none.
+        seen: The landmark net's.
+        keypoints_px: As the network sees them, in the pixels of `seen`; None: it has none.
         trust: How much each counts.
     """
     trust = trust or Trust()
@@ -108,8 +64,8 @@ def with_network(
     return State(R=rotations[:, 0], wrist=wrist, angles=angles, betas=betas), seen
 
 
-def _mixed(landmarks: Tensor, network: Tensor, whose: EvidenceSource, weight: float) -> Tensor:
-    match whose:
+def _mixed(landmarks: Tensor, network: Tensor, source: EvidenceSource, weight: float) -> Tensor:
+    match source:
         case "landmarks":
             return landmarks
         case "network":
@@ -126,13 +82,14 @@ def solve_near(
     *,
     shape: bool,
 ) -> Solution:
-    """As `solve`, but hands that went astray stay where they started and count as not converged.
+    """As `solve`, but a hand that went astray is put back to its start.
 
-    Astray is what diverged, or lies nearer or farther than the start by `MAX_DEPTH_RATIO`.
+    Astray is what lies nearer or farther than the start by more than `MAX_DEPTH_RATIO`. A hand that
+    diverged stays so: neither its numbers nor those of its start mean anything.
     """
     solution = solve(objective, seen, start, config, shape=shape)
     ratio = solution.state.wrist[:, 2] / start.wrist[:, 2]
     kept = (ratio > 1 / MAX_DEPTH_RATIO) & (ratio < MAX_DEPTH_RATIO)
-    kept &= solution.status != DIVERGED
-    status = torch.where(kept, solution.status, torch.full_like(solution.status, MAX_ITERATIONS))
+    kept |= solution.status == DIVERGED
+    status = torch.where(kept, solution.status, torch.full_like(solution.status, ASTRAY))
     return replace(solution, state=solution.state.where(kept, start), status=status)

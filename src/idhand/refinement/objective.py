@@ -49,6 +49,9 @@ class Observations:
     """Unit bone directions in camera axes, parent keypoint to child."""
     sigma_direction: Float[Tensor, "batch 20"]
     K: Float[Tensor, "batch 3 3"]
+    world: Float[Tensor, "batch 21 3"]
+    """The landmark net's metric points, in camera axes about any origin, for the closed-form start;
+    no part of the cost."""
 
     def __getitem__(
         self, index: Int[Tensor, " chosen"] | Bool[Tensor, " batch"] | slice
@@ -183,7 +186,11 @@ class Objective:
     def kinematics(
         self, state: State
     ) -> tuple[Tensor, Tensor, Tensor, Float[Tensor, "batch 21 3"]]:
-        """Joint orientations (batch, 16, 3, 3), positions, angle axes, and landmark points."""
+        """Joint orientations (batch, 16, 3, 3), positions, angle axes, and landmark points.
+
+        The fast twin of `Hand.chain` with `posed_points`: of five chains of three joints at once,
+        by angles, with their axes for the derivatives; a test holds the two together.
+        """
         model, space, marks = self.model, self.model.pose_space, self.model.landmarks
         vectors = space.vectors(state.angles).unflatten(1, (5, 3))
         local = rotation_from_vector(vectors)

@@ -8,13 +8,13 @@ from jaxtyping import Float
 
 from idhand.geometry import back_project, rotation_towards
 from idhand.lens import Distortion, undistorted_px
-from idhand.records import Detection
+from idhand.records import FLIP, Detection, HandInImage
 from idhand.refinement.objective import BONE_END, BONE_START, ObjectiveConfig, Observations
 
 IMAGE_WEIGHT = 2.0
 """Weight of the image landmarks with their relative depth against the world points.
 
-The net says the third dimension twice, and the two errors differ: on the stereo clip the fit's
+The net gives the third dimension twice, and the two errors differ: on the stereo clip the fit's
 aligned error is 13.0 mm with the world points, 12.4 with the image landmarks, 10.3 with both."""
 IMAGE_DEPTH_GAIN, WORLD_DEPTH_GAIN = 1.5, 0.7
 """The image landmarks are too flat and the world points too deep: slopes of the true depth of a
@@ -22,8 +22,6 @@ unit bone on the seen one, 1.4-1.9 and 0.3-0.7 on the stereo clip and on renders
 
 MEAN_HAND_LENGTH_M = 0.187
 """Hand length of the average adult, ANSUR II, men and women in equal parts."""
-
-FLIP = np.array([-1.0, 1.0, 1.0])
 
 
 def hand_size_px(detection: Detection) -> float:
@@ -35,7 +33,7 @@ def hand_size_px(detection: Detection) -> float:
 
 def mirrored_intrinsics(K: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
     """Camera that sees the world mirrored in x, pixels negated in x."""
-    return np.diag([-1.0, 1.0, 1.0]) @ K @ np.diag(FLIP)
+    return np.diag(FLIP) @ K @ np.diag(FLIP)
 
 
 def observed(
@@ -53,25 +51,19 @@ def unit_bones(points: Float[torch.Tensor, "batch 21 3"]) -> Float[torch.Tensor,
     return torch.nn.functional.normalize(points[:, BONE_END] - points[:, BONE_START], dim=-1)
 
 
-def observations(
-    detections: Sequence[Detection],
-    Ks: Sequence[Float[np.ndarray, "3 3"]],
-    dists: Sequence[Distortion],
-    config: ObjectiveConfig,
-) -> tuple[Observations, Float[torch.Tensor, "batch 21 3"]]:
-    """Evidence of a batch of hands, all as right hands, and the net's world points, float64.
+def observations(hands: Sequence[HandInImage], config: ObjectiveConfig) -> Observations:
+    """What the landmark net sees of a batch of hands, all as right hands, float64.
 
     The net sees a crop as if the camera looked straight at it, so its third dimension is turned
     from the ray through the hand to the camera's axis.
 
     Args:
-        detections: One per hand.
-        Ks: Intrinsics of each hand's image.
-        dists: Lens distortion of each image, or None.
+        hands: Each with the camera of its image.
         config: Noise levels.
     """
     points, worlds, images, cameras, sigmas = [], [], [], [], []
-    for d, K, dist in zip(detections, Ks, dists, strict=True):
+    for hand in hands:
+        d, K, dist = hand.detection, hand.camera.K, hand.camera.dist
         flip = np.ones(3) if d.is_right else FLIP
         points.append(observed(d.landmarks_px, K, dist, d.is_right))
         worlds.append(d.landmarks_world * flip)
@@ -80,16 +72,16 @@ def observations(
         certainty = np.clip(d.confidence, 0.05, 1.0)
         sigmas.append(config.sigma_px * hand_size_px(d) / np.sqrt(certainty))
     pixels, K = torch.from_numpy(np.stack(points)), torch.from_numpy(np.stack(cameras))
-    world = torch.from_numpy(np.stack(worlds)) * torch.tensor([1.0, 1.0, WORLD_DEPTH_GAIN])
-    image = torch.from_numpy(np.stack(images)) * torch.tensor([1.0, 1.0, IMAGE_DEPTH_GAIN])
+    world = torch.from_numpy(np.stack(worlds)) * pixels.new_tensor([1.0, 1.0, WORLD_DEPTH_GAIN])
+    image = torch.from_numpy(np.stack(images)) * pixels.new_tensor([1.0, 1.0, IMAGE_DEPTH_GAIN])
     directions = unit_bones(world) + IMAGE_WEIGHT * unit_bones(image)
     towards = rotation_towards(back_project(pixels, K).mean(1))
     sigma = torch.from_numpy(np.stack(sigmas))
-    seen = Observations(
+    return Observations(
         points_px=pixels,
         sigma_px=sigma,
         directions=torch.nn.functional.normalize(directions, dim=-1) @ towards.mT,
-        sigma_direction=torch.full((len(world), 20), config.sigma_direction, dtype=world.dtype),
+        sigma_direction=world.new_full((len(world), 20), config.sigma_direction),
         K=K,
+        world=world @ towards.mT,
     )
-    return seen, world @ towards.mT

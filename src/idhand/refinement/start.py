@@ -14,7 +14,6 @@ PALM = (0, 5, 9, 13, 17)
 def closed_form_start(
     objective: Objective,
     seen: Observations,
-    world: Float[Tensor, "batch 21 3"],
     betas: Float[Tensor, "batch betas"],
 ) -> State:
     """A state near the answer, without iterating.
@@ -24,7 +23,9 @@ def closed_form_start(
     least-squares solution of the projection, which is linear in it.
     """
     rest = objective.model.landmarks.at_rest(betas)
-    _, R, _ = procrustes(rest[:, PALM], world[:, PALM])
+    palms = rest[:, PALM], seen.world[:, PALM]
+    _, R, _ = procrustes(*(palm.nan_to_num() for palm in palms))  # an SVD of NaN raises
+    R = R + 0.0 * (palms[0] + palms[1]).sum((1, 2))[:, None, None]  # and NaN stays NaN
     angles = _angles_from_directions(objective, seen, rest, R)
     state = State(R=R, wrist=torch.zeros_like(R[..., 0]), angles=angles, betas=betas)
     *_, points = objective.kinematics(state)
@@ -36,7 +37,7 @@ def _angles_from_directions(
 ) -> Float[Tensor, "batch dofs"]:
     space = objective.model.pose_space
     bones = rest.unflatten(1, (-1,)) if rest.dim() == 2 else rest
-    ends = torch.tensor([[2 + 4 * f + k for k in range(3)] for f in range(5)])
+    ends = torch.arange(2, 22, device=R.device).unflatten(0, (5, 4))[:, :3]
     bones = bones[:, ends] - bones[:, ends - 1]
     bones = bones / bones.norm(dim=-1, keepdim=True)
     wanted = seen.directions[:, ends - 1]

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -17,7 +17,7 @@ from idhand import __version__
 from idhand.files import FileKind, existing_file, parse_json, replacing
 from idhand.hand import FittableHand
 from idhand.lens import Distortion, Lens, lens_of
-from idhand.records import Detection, HandResult
+from idhand.records import Detection, HandResult, Status
 
 KIND = FileKind(format="", version=1, name="file of hands", remedy="run idhand on it again")
 """The version is the schema's: raised when a reader of the old would misunderstand the new one."""
@@ -197,6 +197,9 @@ def _decode_hand(record: dict[str, Any]) -> HandResult:
     values = {name: _array(value) for name, value in record.items()}
     detection = {name: _array(value) for name, value in record["detection"].items()}
     values["detection"] = Detection(**detection)
+    if values["status"] not in get_args(Status):
+        known = ", ".join(get_args(Status))
+        raise ValueError(f"a hand has the status '{values['status']}', which is none of {known}")
     for name in ("residual_px", "depth_std_m"):
         values[name] = math.nan if values[name] is None else values[name]
     return HandResult(verts_cam=np.zeros((0, 3)), faces=np.zeros((0, 3), np.int64), **values)

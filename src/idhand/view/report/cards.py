@@ -122,9 +122,14 @@ def _facts(hand: HandResult) -> HandFacts:
         distance="" if failed else f"{depth:.2f} m (± {Z95 * sigma:.2f})",
         more=""
         if failed
-        else f"{hand.score:.0%} sure, {hand.residual_px:.1f} px off its landmarks",
+        else f"{hand.score:.0%} sure, {hand.residual_px:.1f} px off its landmarks{_doubt(hand)}",
         failed=failed,
     )
+
+
+def _doubt(hand: HandResult) -> str:
+    """What its status has against a hand that can be used all the same."""
+    return {"stalled": ", fit stalled", "astray": ", not refined"}.get(hand.status, "")
 
 
 def _alt(name: str, hands: Sequence[HandFacts]) -> str:

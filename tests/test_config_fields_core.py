@@ -1,0 +1,249 @@
+"""Every field of the configurations of pipeline, refinement, calibration and fusion does something.
+
+For each class: what it configures is run with a base and with one field changed, and the numbers
+must differ. A field without an entry fails, and so does an entry without a field.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from functools import cache
+from importlib.resources import as_file, files
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import idhand
+from idhand.assets import hand as hand_model
+from idhand.calibration import CalibrationConfig
+from idhand.detection import HandDetector
+from idhand.fusion import CovarianceCalibration, FusionConfig, fuse
+from idhand.geometry import intrinsics_from_fov
+from idhand.pipeline import Pipeline, PipelineConfig
+from idhand.records import Camera, Detection, HandInImage
+from idhand.refinement import (
+    ObjectiveConfig,
+    RefinementConfig,
+    Trust,
+    both_nets,
+    closed_form_start,
+    observations,
+)
+from idhand.refinement.objective import Objective
+from idhand.refinement.official import OfficialConfig, fit_officially
+
+MODEL = hand_model("idhand-open-1")
+Change = tuple[Any, str, Any]
+"""The base, the field and its other value."""
+
+
+@cache
+def pipe() -> Pipeline:
+    return idhand.load()
+
+
+@cache
+def hands() -> tuple[HandInImage, ...]:
+    """Hands of the demo pictures with a network's features."""
+    folder, own = files("idhand.assets") / "data/demo", pipe()
+    assert own.reader is not None
+    truth, found = json.loads((folder / "truth.json").read_text()), []
+    for entry in truth["photos"][:5]:
+        with as_file(folder / entry["file"]) as path:
+            rgb, _ = idhand.read_image(path)
+        seen = own.reader.with_features(rgb, own.detector.detect(rgb, max_hands=1))
+        camera = Camera(K=np.array(entry["K"], np.float64))
+        found += [HandInImage(detection=d, camera=camera) for d in seen]
+    return tuple(found)
+
+
+def without_features(seen: Sequence[HandInImage]) -> list[HandInImage]:
+    return [replace(h, detection=replace(h.detection, features=None)) for h in seen]
+
+
+def with_an_odd_one(seen: Sequence[HandInImage]) -> list[HandInImage]:
+    """One hand with longer fingers than the others in the picture."""
+    first = seen[0]
+    px = first.detection.landmarks_px
+    longer = px[:1] + (px - px[:1]) * np.where(np.arange(21) % 4 == 0, 1.25, 1.0)[:, None]
+    return [*seen, replace(first, detection=replace(first.detection, landmarks_px=longer))]
+
+
+def check(cls: type, changes: Sequence[Change], run: Callable[[Any], np.ndarray]) -> None:
+    assert {name for _, name, _ in changes} == {field.name for field in fields(cls)}
+    for base, name, value in changes:
+        before, after = run(base), run(replace(base, **{name: value}))
+        same = before.shape == after.shape and np.array_equal(before, after)
+        assert not same, f"{cls.__name__}.{name} changes nothing"
+
+
+def fitted(own: Pipeline, seen: Sequence[HandInImage]) -> np.ndarray:
+    found = own.fit([h.detection for h in seen], seen[0].camera.K)
+    return np.stack([hand.keypoints_cam for hand in found])
+
+
+def with_settings(**settings: Any) -> Pipeline:
+    return replace(pipe(), config=PipelineConfig(**settings))
+
+
+def test_refinement_and_trust() -> None:
+    def run(config: RefinementConfig) -> np.ndarray:
+        return fitted(with_settings(refinement=config), hands()[:2])
+
+    adam = RefinementConfig(method="adam", adam_steps=(3, 3))
+    changes: list[Change] = [
+        (both_nets(), "objective", ObjectiveConfig()),
+        (both_nets(), "trust", Trust(directions="network")),
+        (both_nets(), "method", "adam"),
+        (both_nets(), "max_iterations", 1),
+        (both_nets(), "tolerance", 0.1),
+        (adam, "adam_steps", (4, 3)),
+        (adam, "adam_rates", (2e-2, 1e-3)),
+    ]
+    check(RefinementConfig, changes, run)
+    base = Trust()
+    check(
+        Trust,
+        [
+            (base, "directions", "landmarks"),
+            (base, "points", "network"),
+            *(
+                (base, field.name, 2 * getattr(base, field.name))
+                for field in fields(Trust)
+                if field.name.endswith("direction_weight")
+            ),
+            (base, "point_weight", 1.0),
+        ],
+        lambda trust: run(replace(both_nets(), trust=trust)),
+    )
+
+
+def test_objective() -> None:
+    def run(config: ObjectiveConfig) -> np.ndarray:
+        own = with_settings(refinement=RefinementConfig(objective=config))
+        return fitted(own, without_features(hands()))
+
+    base = ObjectiveConfig(pose_weight=0.02)  # weak, so that joints reach their limits
+    changes: list[Change] = [
+        (base, field.name, 1.5 * getattr(base, field.name)) for field in fields(ObjectiveConfig)
+    ]
+    check(ObjectiveConfig, changes, run)
+
+
+def test_calibration() -> None:
+    base = CalibrationConfig()
+    unsettled = replace(base, disagreement=0.3, usual_cost=0.1)
+    changes: list[Change] = [
+        (base, "objective", ObjectiveConfig(sigma_px=0.03)),
+        (base, "trust", Trust(directions="landmarks")),
+        (base, "max_iterations", 1),
+        (base, "tolerance", 0.3),
+        (unsettled, "reweightings", 1),
+        (base, "disagreement", 0.5),
+        (base, "usual_cost", 20.0),
+        (base, "poor_fit", 0.8),
+        (base, "drop_below", 0.9),
+    ]
+
+    def run(config: CalibrationConfig) -> np.ndarray:
+        found = with_settings(calibration=config).fuse(with_an_odd_one(hands()))
+        return np.concatenate((found.betas.numpy(), found.weights.numpy()))
+
+    check(CalibrationConfig, changes, run)
+
+
+def test_fusion() -> None:
+    rng = torch.Generator().manual_seed(0)
+    betas = 0.3 * torch.randn(6, 16, generator=rng, dtype=torch.float64)
+    betas[0] += 3.0
+    covs = 0.2 * torch.eye(16, dtype=torch.float64).expand(6, 16, 16)
+    confidence = torch.arange(6).double()
+    shared = 0.1 * torch.eye(16, dtype=torch.float64)
+    calibration = CovarianceCalibration(model=MODEL.name, scale=2.0, shared=shared)
+
+    def run(config: FusionConfig) -> np.ndarray:
+        found = fuse(betas, covs, confidence, MODEL.prior, config)
+        return np.concatenate((found.betas.numpy(), found.weights.numpy()))
+
+    base = FusionConfig()
+    changes: list[Change] = [
+        (base, "mode", "mean"),
+        (FusionConfig(mode="top_k"), "top_k", 2),
+        (FusionConfig(mode="softmax"), "temperature", 3.0),
+        (base, "covariance_calibration", calibration),
+        (base, "reweightings", 1),
+        (base, "disagreement", 0.5),
+        (base, "drop_below", 0.999),
+    ]
+    check(FusionConfig, changes, run)
+
+
+def test_official() -> None:
+    seen = observations(hands()[:1], ObjectiveConfig())
+    objective = Objective(model=MODEL, config=ObjectiveConfig(), prior=MODEL.prior)
+    start = closed_form_start(objective, seen, MODEL.prior.mean[None])
+    fingers = MODEL.pose_space.rotations(start.angles)
+    sixd = torch.cat((start.R[:, None], fingers), 1)[..., :2, :].flatten(-2)
+    base = OfficialConfig(steps=(3, 3))
+
+    def run(config: OfficialConfig) -> np.ndarray:
+        hand = MODEL.with_shape(start.betas)
+        found = fit_officially(hand, sixd, seen.points_px, seen.K, config)
+        return torch.cat((found.rotations.flatten(), found.wrist_cam.flatten())).numpy()
+
+    changes: list[Change] = [
+        (base, "steps", (4, 3)),
+        (base, "rates", (1e-2, 2e-3)),
+        (base, "start_depth_m", 0.6),
+    ]
+    check(OfficialConfig, changes, run)
+
+
+asked: list[int] = []
+"""Views that `OneHand` was asked for."""
+
+
+class OneHand(HandDetector):
+    """A detector that finds one hand, and keeps how many views it was asked for."""
+
+    def __init__(self):
+        """No nets."""
+
+    def detect(self, rgb: np.ndarray, **settings: Any) -> list[Detection]:
+        asked.append(settings["views"])
+        return [replace(hands()[0].detection, features=None, score=0.7)]
+
+
+def test_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="'nobody'"):
+        PipelineConfig(hand="nobody").build()
+    bare = replace(MODEL, name="bare")
+    monkeypatch.setattr(
+        "idhand.pipeline.hand_model", lambda name: bare if name == "bare" else MODEL
+    )
+    rgb = np.zeros((240, 320, 3), np.uint8)
+
+    def run(config: PipelineConfig) -> np.ndarray:
+        own = replace(config.build(), detector=OneHand())
+        numbers = [*fitted(own, hands()[:1]).flatten(), *own.fuse(hands()[:2]).betas.tolist()]
+        asked.clear()
+        try:
+            name = own.calibrate([rgb], [intrinsics_from_fov(320, 240).numpy()]).model
+        except ValueError as error:  # not sure enough, see min_presence
+            name = str(error)
+        return np.array([*numbers, *asked, name], dtype=object)
+
+    base = PipelineConfig()
+    alone = PipelineConfig(network=None)
+    changes: list[Change] = [
+        (base, "refinement", RefinementConfig()),
+        (base, "calibration", CalibrationConfig()),
+        (alone, "hand", "bare"),
+        (alone, "population", "male"),
+        (alone, "calibration_views", 3),
+        (alone, "min_presence", 0.9),
+        (base, "network", None),
+    ]
+    check(PipelineConfig, changes, run)
