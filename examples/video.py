@@ -12,6 +12,7 @@ from pathlib import Path
 
 import idhand
 from idhand.media import VideoReader
+from idhand.tracking import Tracker
 from idhand.view import MotionRecorder, VideoWriter, export_motion
 
 
@@ -28,11 +29,13 @@ def moving_camera() -> Path:
 def main(arguments: list[str]) -> None:
     """Follow the hands and export their motion."""
     path = Path(arguments[0]) if arguments else moving_camera()
-    pipe, recorder, hands = idhand.load(), MotionRecorder(), []
-    video = VideoReader(path)
-    for frame in video:
-        hands = pipe(frame.rgb, previous=hands)  # an empty list looks for hands anew
-        recorder.add(frame.index, frame.time_s, hands)
+    pipe, recorder = idhand.load(), MotionRecorder()
+    tracker, video = Tracker(pipe), VideoReader(path)
+    # Of a live stream, tracker.step does both at once. Of a file, all frames vote on the sides of
+    # the hands before the first one is fitted.
+    found = [tracker.find(frame.rgb, frame.time_s) for frame in video]
+    for frame, hands in zip(video, found, strict=True):
+        recorder.add(frame.index, frame.time_s, tracker.fit(frame.rgb, hands))
     motions = recorder.motions()
     for motion in motions:
         x, _, z = motion.wrist_cam.T

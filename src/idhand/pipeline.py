@@ -22,7 +22,7 @@ from idhand.calibration import (
     calibrate_shape,
     calibration_with_network,
 )
-from idhand.detection import HandDetector
+from idhand.detection import HandDetector, Side
 from idhand.fusion import CovarianceCalibration, FusionConfig, fuse
 from idhand.geometry import intrinsics_from_fov
 from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
@@ -122,8 +122,10 @@ class Pipeline:
         previous: Sequence[HandResult] | None = None,
         mirrored: bool = False,
         max_hands: int = 2,
+        sides: Side | Sequence[Side | None] | None = None,
+        boxes_px: Sequence[Any] | np.ndarray | None = None,
     ) -> list[HandResult]:
-        """Estimate the hands of one image.
+        """Estimate the hands of one image; `idhand.tracking.Tracker` takes those of a video.
 
         Args:
             rgb: uint8 (height, width, 3).
@@ -133,26 +135,64 @@ class Pipeline:
             identity: Whose hands these are: fixes the shape, for left and right.
             previous: The last frame's hands; they are followed and no new ones are looked for.
             mirrored: The image is a mirror image (selfie preview), so sides swap.
-            max_hands: At most this many, the surest first.
+            max_hands: At most this many, the surest first; boxes are all read.
+            sides: The person's side, "left" or "right", if it is known: of all hands, or one per
+                hand of `previous` or `boxes_px` (None where unknown).
+            boxes_px: Hands are read in these xyxy boxes and not looked for; boxes without a hand
+                are left out of the results.
 
         Returns:
             One result per hand, in the camera frame, metres; empty if there is none.
 
         Raises:
-            ValueError: If the image, K, the distortion or the identity is not usable.
+            ValueError: If the image, K, the distortion, the identity, a side or a box is not
+                usable, or if both `previous` and `boxes_px` are given.
         """
         if max_hands < 1:
             raise ValueError(f"max_hands must be at least 1, got {max_hands}")
         if identity is not None:
             identity.check_model(self.model)
         K_used, is_guess = self._intrinsics(rgb, K)
-        dist = lens_of(dist)
-        if previous:
+        dist, detector = lens_of(dist), self.detector
+        if boxes_px is not None:
+            if previous:
+                raise ValueError(
+                    "previous and boxes_px are both given, but each of them sets where the hands "
+                    "are; give one of them, or use idhand.tracking.Tracker"
+                )
+            found = detector.in_boxes(rgb, boxes_px, mirrored=mirrored, sides=sides)
+        elif previous:
             seen = [hand.detection for hand in previous]
-            tracked = self.detector.track(rgb, seen, mirrored=mirrored)
-            detections = [hand for hand in tracked if hand is not None][:max_hands]
+            found = detector.track(rgb, seen, mirrored=mirrored, sides=sides)
+        elif sides is None or isinstance(sides, str):
+            found = detector.detect(rgb, max_hands=max_hands, mirrored=mirrored, sides=sides)
         else:
-            detections = self.detector.detect(rgb, max_hands=max_hands, mirrored=mirrored)
+            raise ValueError(
+                "a list of sides needs boxes_px or previous, so that it is clear which side is "
+                'whose; for all hands of an image give "left" or "right"'
+            )
+        hands = [hand for hand in found if hand is not None]
+        hands = hands if boxes_px is not None else hands[:max_hands]
+        if self.reader is not None:
+            hands = self.reader.with_features(rgb, hands)
+        return self.fit(hands, K_used, dist, identity, K_is_guess=is_guess)
+
+    def estimate(
+        self,
+        rgb: Rgb,
+        detections: Sequence[Detection],
+        K: Intrinsics | None = None,
+        dist: Distortion | None = None,
+        identity: Identity | None = None,
+    ) -> list[HandResult]:
+        """Estimate hands that were detected in this image; arguments and errors as in a call.
+
+        Returns:
+            One result per detection, in their order.
+        """
+        if identity is not None:
+            identity.check_model(self.model)
+        K_used, is_guess = self._intrinsics(rgb, K)
         if self.reader is not None:
             detections = self.reader.with_features(rgb, detections)
         return self.fit(detections, K_used, dist, identity, K_is_guess=is_guess)

@@ -1,7 +1,7 @@
 """`idhand run`: photos, folders and videos → overlays, meshes and one file of results."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 import idhand
+from idhand.cli.boxes import Boxes
 from idhand.cli.common import (
     RESULTS,
     Camera,
@@ -34,10 +35,12 @@ from idhand.cli.outputs import (
     made,
     output_names,
 )
+from idhand.detection import Side
 from idhand.geometry import DEFAULT_FOV_DEG
-from idhand.media import MediaFile, VideoFrame, VideoReader, read_image
+from idhand.media import MediaFile, VideoReader, read_image
 from idhand.media.writing import write_image
 from idhand.records import HandResult
+from idhand.tracking import FoundHand, TrackedHand, Tracker
 from idhand.view import (
     Format,
     HtmlReport,
@@ -47,7 +50,6 @@ from idhand.view import (
     ReportPhoto,
     ReportVideo,
     VideoWriter,
-    apart,
     check_formats,
     export_motion,
     export_photo,
@@ -56,10 +58,6 @@ from idhand.view import (
 )
 from idhand.view.export.table import EXPORTS
 
-REDETECT_FRAMES = 30
-"""A video is searched for further hands this often while fewer than asked for are followed."""
-SAME_HAND = 0.3
-"""Two results are one hand if their keypoints are nearer than this part of its box, on average."""
 JPEG_QUALITY, MAX_JPEG_SIDE = 92, 65_500
 REPORT = "report.html"
 
@@ -95,7 +93,11 @@ class Command:
     mirrored: bool = False
     """The pictures are mirror images, as selfie cameras make them."""
     max_hands: Annotated[int, arg(metavar="N")] = 2
-    """Most hands per picture."""
+    """Most hands per picture; boxes are all read."""
+    side: Side | None = None
+    """The side of all hands, left or right, where it is known."""
+    boxes: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Read hands in these boxes instead of looking for them; JSON or CSV, see docs/output.md."""
 
     def __post_init__(self):
         if self.max_hands < 1:
@@ -108,10 +110,12 @@ def main(command: Command) -> int:
     check_formats(command.export)
     report = Report()
     found = find_inputs(command.inputs, report)
+    boxes = Boxes.load(command.boxes)
+    boxes.check_inputs(file.path for file in found.files)
     identity = load_identity(command.identity)
     out = writable_folder(command.out)
     for name in (*RESULTS, REPORT):
-        output_file(out / name, (command.k, command.identity))
+        output_file(out / name, (command.k, command.identity, command.boxes))
     earlier = Earlier(out)
     names = output_names([file.path for file in found.files], out)
     jobs = list(zip(found.files, names, strict=True))
@@ -128,6 +132,7 @@ def main(command: Command) -> int:
         command=command,
         camera=camera,
         identity=identity,
+        boxes=boxes,
         pipe=pipe,
         out=out,
         page=page,
@@ -177,6 +182,7 @@ class _Job:
     command: Command
     camera: Camera
     identity: "idhand.Identity | None"
+    boxes: Boxes
     pipe: Any
     out: Path
     page: HtmlReport
@@ -203,7 +209,7 @@ class _Job:
         rgb, K_file = read_image(path)
         height, width = rgb.shape[:2]
         K = self.camera.intrinsics(width, height, K_file)
-        hands = self._strongest(path, self._hands(rgb, K, self.command.max_hands + 1))
+        hands = self._hands(path, rgb, K)
         if not hands:
             self.report.problem(f"{path}: no hand found; is it in view, sharp and large enough?")
         usable = self._usable(path, hands)
@@ -239,19 +245,24 @@ class _Job:
             hands=tuple(hands),
         )
 
-    def _hands(
-        self, rgb: np.ndarray, K: np.ndarray | None, max_hands: int, previous: Any = None
-    ) -> list[HandResult]:
-        """The pipeline with the command's settings."""
-        return self.pipe(
+    def _hands(self, path: Path, rgb: np.ndarray, K: np.ndarray | None) -> list[HandResult]:
+        """A photo's hands: those in its boxes, or the surest ones."""
+        boxes_px = self.boxes.of_photo(path)
+        hands = self.pipe(
             rgb,
             K=K,
-            dist=self.camera.dist if K is not None else None,
+            dist=self._dist(K),
             identity=self.identity,
-            previous=previous,
             mirrored=self.command.mirrored,
-            max_hands=max_hands,
+            max_hands=self.command.max_hands + 1,
+            sides=self.command.side,
+            boxes_px=boxes_px,
         )
+        return hands if boxes_px is not None else self._strongest(path, hands)
+
+    def _dist(self, K: np.ndarray | None) -> Any:
+        """The camera's distortion, where its intrinsics are known."""
+        return None if K is None else self.camera.dist
 
     def _each_alone(self, hands: Sequence[HandResult]) -> tuple[HandResult, ...]:
         """If the person is known: the same hands without that."""
@@ -285,23 +296,43 @@ class _Job:
                     self._video(file.path, name, lines)
                     self.num_videos += 1
 
+    def _found(self, path: Path, tracker: Tracker) -> list[list[FoundHand]]:
+        """Where the hands are in each frame, so that all frames vote on their sides."""
+        reader, boxes = VideoReader(path), self.boxes.of_video(path)
+        found = []
+        for frame in progress(reader, reader.num_frames_estimate, f"{path.name}, hands"):
+            height, width = frame.rgb.shape[:2]
+            self.camera.intrinsics(width, height)  # refuses what does not fit before the work
+            boxes_px = boxes.get(frame.index)
+            found.append(tracker.find(frame.rgb, frame.time_s, boxes_px=boxes_px))
+        return found
+
     def _video(self, path: Path, name: str, lines: JsonLines) -> None:
-        """Follow the hands of one video."""
+        """Follow the hands of one video: find them in all frames, then fit them."""
+        tracker = Tracker(
+            self.pipe,
+            self.identity,
+            max_hands=self.command.max_hands,
+            mirrored=self.command.mirrored,
+            side=self.command.side,
+        )
+        found = self._found(path, tracker)
         reader = VideoReader(path)
-        hands: list[HandResult] = []
         num_frames, num_seen, last_s = 0, 0, 0.0
         known, alone = MotionRecorder(), MotionRecorder()
         overlay_clip = made(self.out / OVERLAYS) / f"{name}_overlay.mp4"
         with VideoWriter(overlay_clip, reader.fps) as clip:
-            for frame in progress(reader, reader.num_frames_estimate, path.name):
+            frames = progress(reader, reader.num_frames_estimate, path.name)
+            for frame, seen in zip(frames, found, strict=False):
                 height, width = frame.rgb.shape[:2]
                 K = self.camera.intrinsics(width, height)
-                hands = self._follow(frame, K, hands)
+                tracked = tracker.fit(frame.rgb, seen, K, self._dist(K))
+                hands = [one.hand for one in tracked]
                 num_frames, last_s = num_frames + 1, frame.time_s
                 num_seen += bool(hands)
-                known.add(frame.index, frame.time_s, hands)
+                known.add(frame.index, frame.time_s, tracked)
                 if self.command.report:
-                    alone.add(frame.index, frame.time_s, self._each_alone(hands))
+                    alone.add(frame.index, frame.time_s, self._alone(tracked))
                 clip.add(overlay(frame.rgb, hands, dist=self.camera.dist), frame.time_s)
                 lines.add(
                     ImageHands(
@@ -313,6 +344,7 @@ class _Job:
                         dist=self.camera.dist,
                         mirrored=self.command.mirrored,
                         hands=tuple(hands),
+                        names=tuple(one.name for one in tracked),
                         frame=frame.index,
                         time_s=frame.time_s,
                     )
@@ -343,18 +375,10 @@ class _Job:
         if not num_seen:
             self.report.problem(f"{path}: no hand found in any frame")
 
-    def _follow(
-        self, frame: VideoFrame, K: np.ndarray | None, before: list[HandResult]
-    ) -> list[HandResult]:
-        """Hands of a frame: those of the last one first, then new ones if it is time to look."""
-        most = self.command.max_hands
-        usable = [hand for hand in before if hand.status != "diverged"]
-        followed = self._hands(frame.rgb, K, most, previous=usable) if usable else []
-        lost = len(followed) < len(before)
-        if not followed or lost or (len(followed) < most and frame.index % REDETECT_FRAMES == 0):
-            seen = self._hands(frame.rgb, K, most)
-            followed += [hand for hand in seen if not any(_same(hand, old) for old in followed)]
-        return followed[:most]
+    def _alone(self, tracked: Sequence[TrackedHand]) -> list[TrackedHand]:
+        """`_each_alone` of a frame, under the same names."""
+        alone = self._each_alone([one.hand for one in tracked])
+        return [replace(one, hand=hand) for one, hand in zip(tracked, alone, strict=False)]
 
     def write_page(self) -> None:
         """The report, if anything could be read."""
@@ -395,8 +419,3 @@ class _Job:
             )
         if self.report.problems:
             print(f"{count(self.report.problems, 'problem')}, told above.")
-
-
-def _same(a: HandResult, b: HandResult) -> bool:
-    """Whether two results in one picture are the same hand, whatever side they say."""
-    return apart(a.keypoints_px, b.keypoints_px, a.bbox_px, b.bbox_px) < SAME_HAND

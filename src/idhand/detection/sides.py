@@ -61,7 +61,7 @@ def decide_sides(
     config = config or SideConfig()
     fixed = list(known) if known is not None else [None] * len(right)
     sides = [p > 0.5 if side is None else side for p, side in zip(right, fixed, strict=True)]
-    for i, j in _pairs(centers_px, sizes_px, config):
+    for i, j in person_pairs(centers_px, sizes_px, config):
         best = most_probable_sides((right[i], right[j]), (fixed[i], fixed[j]), config.same_side)
         sides[i], sides[j] = best
     return sides
@@ -88,7 +88,7 @@ def most_probable_sides(
     return best
 
 
-def _pairs(
+def person_pairs(
     centers_px: Float[np.ndarray, "hands 2"],
     sizes_px: Float[np.ndarray, " hands"],
     config: SideConfig,

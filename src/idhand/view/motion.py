@@ -12,16 +12,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idhand.records import HandResult
-
-MAX_GAP_S = 1.0
-"""A hand that was out of sight for longer begins a new motion: it may be another person's."""
-SAME_HAND = 1.0
-"""A hand goes on where the last one was, within this part of its box's longer side."""
-MIN_STEP_S = 1e-3
-"""From frame to frame where a video's times do not increase; single precision still tells such
-times apart two hours into a video."""
-MAX_TIME_S = 1e9
-"""Thirty years; later times are no times."""
+from idhand.tracking import MAX_GAP_S as MAX_GAP_S
+from idhand.tracking import MAX_JUMP, Clock, TrackedHand, assigned
+from idhand.tracking import MIN_STEP_S as MIN_STEP_S
+from idhand.tracking import apart as apart
+from idhand.tracking import hand_name as hand_name
 
 _BY_FRAME = ("betas", "rotations", "keypoints_cam", "score", "residual_px", "depth_std_m")
 """What a motion takes from each frame's result, and all that is kept of it."""
@@ -83,30 +78,6 @@ class HandMotion:
         return np.median(self.betas, axis=0)
 
 
-def hand_name(index: int, is_right: bool) -> str:
-    """What a hand is called in every file."""
-    return f"hand_{index}_{'right' if is_right else 'left'}"
-
-
-def apart(
-    keypoints_px: Float[np.ndarray, "points 2"],
-    others_px: Float[np.ndarray, "points 2"],
-    *boxes_px: Float[np.ndarray, " 4"],
-) -> float:
-    """How far two hands are apart in the picture, as seen from their size.
-
-    Args:
-        keypoints_px: Of one hand.
-        others_px: Of the other, or of the same one earlier.
-        boxes_px: xyxy boxes of one of them or of both.
-
-    Returns:
-        Mean distance of their keypoints, in parts of the longest side of the boxes.
-    """
-    size_px = max(float((box[2:] - box[:2]).max()) for box in boxes_px)
-    return float(np.linalg.norm(keypoints_px - others_px, axis=1).mean()) / max(size_px, 1.0)
-
-
 class _Rows:
     """One hand's frames as records, in blocks, so that nothing is copied while they grow."""
 
@@ -145,20 +116,23 @@ class _Rows:
 class _Track:
     """A hand that is being followed."""
 
-    def __init__(self, hand: HandResult):
-        self.is_right, self._rows = hand.is_right, _Rows(len(hand.betas))
+    def __init__(self, hand: HandResult, number: int):
+        self.is_right, self.number, self._num_betas = hand.is_right, number, len(hand.betas)
+        self._rows = {hand.is_right: _Rows(len(hand.betas))}
         self.last_s, self.last_px = -math.inf, hand.keypoints_px
 
     def add(self, frame: int, time_s: float, hand: HandResult) -> None:
         """Go on with what one frame shows; copies, because arrays may be views of large ones."""
-        self.last_s, self.last_px = time_s, hand.keypoints_px.copy()
-        self._rows.add(frame, time_s, hand)
+        self.is_right, self.last_s, self.last_px = hand.is_right, time_s, hand.keypoints_px.copy()
+        if hand.is_right not in self._rows:
+            self._rows[hand.is_right] = _Rows(self._num_betas)
+        self._rows[hand.is_right].add(frame, time_s, hand)
 
-    def motion(self, index: int) -> HandMotion:
-        """All frames as arrays."""
-        rows = self._rows.merged()
+    def motion(self) -> HandMotion:
+        """All frames of the last side as arrays."""
+        rows = self._rows[self.is_right].merged()
         return HandMotion(
-            name=hand_name(index, self.is_right),
+            name=hand_name(self.number, self.is_right),
             is_right=self.is_right,
             frame=rows["frame"],
             time_s=rows["time_s"],
@@ -170,75 +144,79 @@ class _Track:
 class MotionRecorder:
     """Sorts the hands of a video, frame by frame, into motions: one per hand that is followed.
 
-    A hand goes on with the nearest motion of its side, if its keypoints lie within `SAME_HAND` of
-    its box from where that motion was last seen, and this is at most `MAX_GAP_S` ago. Otherwise it
-    begins a new motion. Fits that diverged are left out. Of what is added only copies are kept.
-
-    Times of damaged videos may stand still, go back or be no times at all. A motion's times
-    increase all the same: such a frame comes as long after the last one as the video says, within
-    `MIN_STEP_S` and `MAX_GAP_S`, until the video's own time has caught up.
+    Hands of a `Tracker` keep their names. A motion has one side, the last one that the tracker
+    gave: frames that were fitted as the other side are left out of it (`Tracker.fit` after all
+    frames were found leaves none). Plain results are assigned as a tracker does it, by place among
+    those of their side: a hand goes on with the nearest motion, if its keypoints lie within
+    `MAX_JUMP` of its box from where that motion was last seen, and this is at most `MAX_GAP_S` ago.
+    Otherwise it begins a new motion. Fits that diverged are left out. Of what is added only copies
+    are kept. A motion's times increase also where the video's do not, see `idhand.tracking.Clock`.
     """
 
     def __init__(self):
         self._tracks: list[_Track] = []
-        self._last_frame, self._last_s, self._last_told_s = -1, -math.inf, 0.0
+        self._by_number: dict[int, _Track] = {}
+        self._last_frame, self._clock = -1, Clock()
 
-    def add(self, frame: int, time_s: float, hands: Sequence[HandResult]) -> None:
+    def add(self, frame: int, time_s: float, hands: Sequence[HandResult | TrackedHand]) -> None:
         """Add what one frame shows.
 
         Args:
             frame: Index of the frame; must increase from call to call.
             time_s: Since the video's first frame; should increase, see above.
-            hands: The frame's results.
+            hands: The frame's results, all of a tracker or none.
 
         Raises:
-            ValueError: If the frame is not later than the last one.
+            ValueError: If the frame is not later than the last one, or if results of a tracker
+                and others are mixed.
         """
         if frame <= self._last_frame:
             raise ValueError(
                 f"frame {frame} came after frame {self._last_frame}; add them in order"
             )
-        self._last_frame, time_s = frame, self._increasing(time_s)
-        usable = [hand for hand in hands if hand.status != "diverged"]
-        for hand, track in zip(usable, self._assigned(usable, time_s), strict=True):
+        tracked = [hand for hand in hands if isinstance(hand, TrackedHand)]
+        plain = [hand for hand in hands if isinstance(hand, HandResult)]
+        if (tracked and (plain or len(self._by_number) < len(self._tracks))) or (
+            plain and self._by_number
+        ):
+            raise ValueError(
+                "hands of a Tracker and plain results are mixed; give one kind to each recorder"
+            )
+        self._last_frame, time_s = frame, self._clock.increasing(time_s)
+        numbered = [(hand.track, hand.hand) for hand in tracked if hand.hand.status != "diverged"]
+        for number, hand in numbered:
+            self._numbered(number, hand).add(frame, time_s, hand)
+        plain = [hand for hand in plain if hand.status != "diverged"]
+        for hand, track in zip(plain, self._assigned(plain, time_s), strict=True):
             track.add(frame, time_s, hand)
 
-    def _increasing(self, told_s: float) -> float:
-        """The frame's time, after the last frame's in any case."""
-        if not abs(told_s) < MAX_TIME_S:  # as for NaN
-            told_s = self._last_told_s
-        time_s = told_s
-        if time_s <= self._last_s:
-            step_s = told_s - self._last_told_s
-            time_s = self._last_s + min(max(step_s, MIN_STEP_S), MAX_GAP_S)
-        self._last_s, self._last_told_s = time_s, told_s
-        return time_s
+    def _numbered(self, number: int, hand: HandResult) -> _Track:
+        """The motion of a tracker's hand."""
+        if number not in self._by_number:
+            self._by_number[number] = _Track(hand, number)
+            self._tracks.append(self._by_number[number])
+        return self._by_number[number]
 
     def _assigned(self, hands: Sequence[HandResult], time_s: float) -> list[_Track]:
-        """The motion that each hand goes on with, or a new one; the nearest pairs come first."""
-        pairs = sorted(
-            (distance, i, k)
-            for i, hand in enumerate(hands)
-            for k, track in enumerate(self._tracks)
-            if track.is_right == hand.is_right
-            and time_s - track.last_s <= MAX_GAP_S
-            and (distance := apart(hand.keypoints_px, track.last_px, hand.bbox_px)) < SAME_HAND
-        )
-        found: dict[int, int] = {}
-        for _, i, k in pairs:
-            if i not in found and k not in found.values():
-                found[i] = k
-        assigned = []
-        for i, hand in enumerate(hands):
-            if i not in found:
-                self._tracks.append(_Track(hand))
-            assigned.append(self._tracks[found.get(i, -1)])
-        return assigned
+        """The motion that each hand goes on with, or a new one."""
+        recent = [track for track in self._tracks if time_s - track.last_s <= MAX_GAP_S]
+        costs = np.full((len(recent), len(hands)), np.inf)
+        for i, track in enumerate(recent):
+            for k, hand in enumerate(hands):
+                if track.is_right == hand.is_right:
+                    distance = apart(hand.keypoints_px, track.last_px, hand.bbox_px)
+                    costs[i, k] = distance if distance < MAX_JUMP else np.inf
+        of = {k: recent[i] for i, k in assigned(costs).items()}
+        for k, hand in enumerate(hands):
+            if k not in of:
+                of[k] = _Track(hand, len(self._tracks))
+                self._tracks.append(of[k])
+        return [of[k] for k in range(len(hands))]
 
     def motions(self) -> tuple[HandMotion, ...]:
-        """The motions so far, in the order of their first frames and numbered so.
+        """The motions so far, in the order of their first frames.
 
         Their arrays share memory with the recorder's and with those of later calls: do not change
         them.
         """
-        return tuple(track.motion(index) for index, track in enumerate(self._tracks))
+        return tuple(track.motion() for track in self._tracks)

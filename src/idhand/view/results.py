@@ -46,6 +46,9 @@ class ImageHands:
     """The picture was said to be a mirror image."""
     hands: tuple[HandResult, ...]
     """Read back without a model, their meshes are empty."""
+    names: tuple[str, ...] = ()
+    """Of the hands of a video's frame, as a tracker names them: the same hand has the same name in
+    all frames, and in the exports. Empty for photos."""
     frame: int | None = None
     """Index in the video, from 0; None for photos."""
     time_s: float | None = None
@@ -57,7 +60,7 @@ def write_hands(path: str | Path, images: Sequence[ImageHands]) -> None:
     record = {
         **KIND.header,
         "idhand": __version__,
-        "images": [_encode(i) for i in images],
+        "images": [_encode_image(i) for i in images],
     }
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(record, allow_nan=False, ensure_ascii=False), "utf-8")
@@ -86,7 +89,7 @@ class JsonLines:
         if self._stream is None:
             stream = self._temporary.open("w", encoding="utf-8")
             self._stream = self._stack.enter_context(stream)
-        record = {**KIND.header, "idhand": __version__, **_encode(image)}
+        record = {**KIND.header, "idhand": __version__, **_encode_image(image)}
         self._stream.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
 
     def __exit__(
@@ -160,6 +163,16 @@ def with_mesh(hand: HandResult, model: FittableHand) -> HandResult:
     return dataclasses.replace(hand, verts_cam=posed.verts.numpy(), faces=sided.faces.numpy())
 
 
+def _encode_image(image: ImageHands) -> dict[str, Any]:
+    """The picture's record; names are written with their hands."""
+    record = _encode(image)
+    names = record.pop("names")
+    if names:
+        for hand, name in zip(record["hands"], names, strict=True):
+            hand["name"] = name
+    return record
+
+
 def _encode(value: object, decimals: int = DECIMALS) -> Any:
     """Records → dictionaries without meshes, arrays → lists, numbers that are not finite → None."""
     if isinstance(value, Lens):
@@ -184,17 +197,18 @@ def _encode(value: object, decimals: int = DECIMALS) -> Any:
 
 def _decode(record: dict[str, Any]) -> ImageHands:
     """The opposite of `_encode`."""
-    known = {field.name for field in dataclasses.fields(ImageHands)} - {"hands"}
+    known = {field.name for field in dataclasses.fields(ImageHands)} - {"hands", "names"}
     values = {name: _array(value) for name, value in record.items() if name in known}
     if isinstance(values.get("dist"), dict):
         values["dist"] = lens_of(values["dist"]["coefficients"], values["dist"]["model"])
     values["hands"] = tuple(_decode_hand(hand) for hand in record["hands"])
-    return ImageHands(**values)
+    names = tuple(hand["name"] for hand in record["hands"] if "name" in hand)
+    return ImageHands(names=names, **values)
 
 
 def _decode_hand(record: dict[str, Any]) -> HandResult:
     """A hand with an empty mesh."""
-    values = {name: _array(value) for name, value in record.items()}
+    values = {name: _array(value) for name, value in record.items() if name != "name"}
     detection = {name: _array(value) for name, value in record["detection"].items()}
     values["detection"] = Detection(**detection)
     if values["status"] not in get_args(Status):

@@ -102,7 +102,10 @@ def section_of(
 
 
 def _same(motion: HandMotion, video: ReportVideo) -> HandMotion | None:
-    """The anonymous motion of the same side that shares most frames."""
+    """The anonymous motion of the same name, else of the same side that shares most frames."""
+    named = [other for other in video.anonymous if other.name == motion.name]
+    if named and len(np.intersect1d(named[0].frame, motion.frame)):
+        return named[0]
     same = [other for other in video.anonymous if other.is_right == motion.is_right]
     shared = [len(np.intersect1d(other.frame, motion.frame)) for other in same]
     return same[int(np.argmax(shared))] if shared and max(shared) else None
