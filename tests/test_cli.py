@@ -44,27 +44,68 @@ class FakePipe:
 
     def __init__(self):
         self.calls: list[dict[str, Any]] = []
+        self.searches: list[int] = []
+        """Hands per picture in which a detector's search saw some."""
         self.interrupt_at: int | None = None
 
+    @property
+    def detector(self) -> "FakePipe":
+        return self
+
     def __call__(self, rgb: np.ndarray, **settings: Any):
+        self._called(rgb, settings)
+        if int(rgb[1, 1, 0]) > 245:
+            return [broken_hand()]
+        boxes = settings.get("boxes_px")
+        number = min(number_in(rgb), settings["max_hands"]) if boxes is None else len(boxes)
+        return [made_hand(i) for i in range(number)]
+
+    def _called(self, rgb: np.ndarray, settings: dict[str, Any]) -> None:
         self.calls.append({"shape": rgb.shape, **settings})
         if self.interrupt_at == len(self.calls):
             raise KeyboardInterrupt
-        number = min(int(rgb[1, 1, 0]) // 60, settings["max_hands"])
-        if settings.get("previous"):
-            number = min(number, len(settings["previous"]))
+
+    def detect(self, rgb: np.ndarray, *, max_hands: int = 2, mirrored: bool = False):
+        self.searches.append(number_in(rgb))
+        return [made_hand(i).detection for i in range(min(number_in(rgb), max_hands))]
+
+    def track(self, rgb: np.ndarray, previous: Any, *, mirrored: bool = False):
+        return [hand if i < number_in(rgb) else None for i, hand in enumerate(previous)]
+
+    def in_boxes(self, rgb: np.ndarray, boxes_px: Any, *, mirrored: bool = False):
+        return [made_hand(i).detection for i in range(len(boxes_px))]
+
+    def estimate(self, rgb: np.ndarray, detections: Any, K: Any, dist: Any, identity: Any):
+        self._called(rgb, {"K": K, "dist": dist, "identity": identity})
         if int(rgb[1, 1, 0]) > 245:
-            return [broken_hand()]
-        places = [(0.12 * i - 0.1, 0.0, 0.5) for i in range(number)]
+            return [broken_hand() for _ in detections]
         return [
-            open_handed(make_hand(is_right=i % 2 == 0, centre=place, score=0.6 + 0.1 * i))
-            for i, place in enumerate(places)
+            replace(
+                made_hand(0),
+                is_right=seen.is_right,
+                score=seen.score,
+                keypoints_px=seen.landmarks_px,
+                bbox_px=seen.bbox_px,
+                detection=seen,
+            )
+            for seen in detections
         ]
 
     def fit(self, detections: Any, K: Any, dist: Any = None, **settings: Any):
         return [
             open_handed(make_hand(is_right=seen.is_right, score=seen.score)) for seen in detections
         ]
+
+
+def number_in(rgb: np.ndarray) -> int:
+    """How many hands a picture of this grey shows."""
+    return int(rgb[1, 1, 0]) // 60
+
+
+def made_hand(index: int) -> HandResult:
+    """The picture's hand of this number, in its place."""
+    place = (0.12 * index - 0.1, 0.0, 0.5)
+    return open_handed(make_hand(is_right=index % 2 == 0, centre=place, score=0.6 + 0.1 * index))
 
 
 @pytest.fixture
@@ -433,30 +474,84 @@ def test_a_profile_of_another_model(tmp_path: Path, pipe: FakePipe, capsys, monk
 
 
 def test_videos_are_followed(tmp_path: Path, pipe: FakePipe, capsys):
-    numbers = [0, 1, 1, 2, 2, 1, 1] + [2] * 30
+    numbers = [0, 1, 1, 2, 2, 1, 1] + [2] * 20
     file = clip(tmp_path / "c.mp4", numbers)
     assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 0
     frames = read_hands(tmp_path / "out" / "hands.jsonl")
     made = ["hands.jsonl", "meshes/c.glb", "overlays/c_overlay.mp4", "report.html"]
     assert names(tmp_path / "out") == made
-    assert [frame.frame for frame in frames] == list(range(37))
+    assert [frame.frame for frame in frames] == list(range(27))
     assert frames[5].time_s == pytest.approx(0.2, abs=1e-6)
     found = [len(frame.hands) for frame in frames]
     assert found[:7] == [0, 1, 1, 1, 1, 1, 1], "no search while a hand is followed"
-    assert found[29] == 1
-    assert found[30:] == [2] * 7, "and one every 30 frames"
-    assert sum(call["previous"] is None for call in pipe.calls) == 3
-    assert len(list(VideoReader(tmp_path / "out" / "overlays" / "c_overlay.mp4"))) == 37
-    assert "hands in 36 frames of 1 video" in capsys.readouterr().out
+    assert found[7:14] == [1] * 7
+    assert found[14:] == [2] * 13, "and one half a second after the last one"
+    assert pipe.searches == [0, 1, 2]
+    both = ("hand_0_right", "hand_1_left")
+    assert [frame.names for frame in frames] == [both[:n] for n in found]
+    assert len(list(VideoReader(tmp_path / "out" / "overlays" / "c_overlay.mp4"))) == 27
+    assert "hands in 26 frames of 1 video" in capsys.readouterr().out
 
 
 def test_a_lost_hand_is_searched_at_once(tmp_path: Path, pipe: FakePipe):
-    file = clip(tmp_path / "c.mp4", [2, 2, 1, 2, 2])
+    file = clip(tmp_path / "c.mp4", [2, 2, 1, 2, 2, 2, 2])
     assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 0
-    searches = [i for i, call in enumerate(pipe.calls) if call["previous"] is None]
-    assert len(searches) == 2
+    assert pipe.searches == [2, 1, 2], "in its frame, and 0.1 s later"
     followed = read_hands(tmp_path / "out" / "hands.jsonl")
-    assert [len(frame.hands) for frame in followed] == [2, 2, 1, 1, 1]
+    assert [len(frame.hands) for frame in followed] == [2, 2, 1, 1, 1, 2, 2]
+    assert {name for frame in followed for name in frame.names} == {"hand_0_right", "hand_1_left"}
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_own_boxes_and_sides(tmp_path: Path, pipe: FakePipe, form: str, capsys):
+    video = clip(tmp_path / "c.mp4", [2] * 6)
+    files = [str(photo(tmp_path / f"{name}.jpg")) for name in "ab"]
+    boxes = tmp_path / f"boxes.{form}"
+    if form == "json":
+        of = {"a.jpg": [[1, 2, 30, 40]] * 3, "c.mp4": {"1": [[1, 2, 30, 40]], "2": []}}
+        boxes.write_text(json.dumps({**of, "other.jpg": []}))
+    else:
+        rows = ["a.jpg,,1,2,30,40"] * 3 + ["c.mp4,1,1,2,30,40", "other.jpg,,1,2,3,4"]
+        boxes.write_text("\n".join(["file,frame,left,top,right,bottom", *rows]))
+    flags = ["--boxes", str(boxes), "--side", "left", "--out", str(tmp_path / "out")]
+    assert main(["run", *files, str(video), *flags]) == 0
+    assert "boxes of 1 file beside the inputs: other.jpg" in capsys.readouterr().err
+    photos = pipe.calls[:2]
+    assert photos[0]["boxes_px"] == ((1.0, 2.0, 30.0, 40.0),) * 3
+    assert photos[1]["boxes_px"] is None
+    assert {call["sides"] for call in photos} == {"left"}
+    assert [len(image.hands) for image in read_hands(tmp_path / "out" / "hands.json")] == [3, 1]
+    frames = read_hands(tmp_path / "out" / "hands.jsonl")
+    expected = [2, 1, 0, 2, 2, 2] if form == "json" else [2, 1, 1, 1, 2, 2]
+    assert [len(frame.hands) for frame in frames] == expected
+    assert not any(hand.is_right for frame in frames for hand in frame.hands)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("b.json", "[1]", "holds no object of files and boxes; give JSON"),
+        ("b.json", "{", "is not readable as JSON"),
+        ("b.json", '{"a.jpg": 5}', "a.jpg has 5 for a list of boxes"),
+        ("b.json", '{"a.jpg": [[1, 2, 3]]}', "box 0 of a.jpg must be four numbers"),
+        ("b.json", '{"a.jpg": [[1, 2, 3, 4], [9, 2, 3, 4]]}', "box 1 of a.jpg [9.0"),
+        ("b.json", '{"a.jpg": {"x": []}}', "a.jpg has frame 'x', but frames are 0, 1, 2"),
+        ("b.json", '{"b.jpg": []}', "has boxes of none of the inputs (it names b.jpg)"),
+        ("b.json", "{}", "has boxes of none of the inputs (it is empty)"),
+        ("b.json", '{"a.jpg": {"0": []}}', "has frames of"),
+        ("b.csv", "file,left\na.jpg,1", "has no column frame, top, right, bottom"),
+        ("b.csv", "file,frame,left,top,right,bottom\na.jpg,,1,2,x,4", "line 2: a side of the box"),
+        ("b.csv", "file,frame,left,top,right,bottom\n,,1,2,3,4", "there is no file's name"),
+    ],
+)
+def test_boxes_that_are_none(
+    tmp_path: Path, pipe: FakePipe, capsys, name: str, text: str, sentence: str
+):
+    (tmp_path / name).write_text(text)
+    flags = ["--boxes", str(tmp_path / name), "--out", str(tmp_path / "out")]
+    assert main(["run", str(photo(tmp_path / "a.jpg")), *flags]) == 2
+    assert sentence in capsys.readouterr().err
+    assert pipe.calls == []
 
 
 def test_videos_without_hands_or_with_a_broken_end(tmp_path: Path, pipe: FakePipe, capsys):

@@ -1,9 +1,10 @@
-"""Hands that stay the same hands: association, search, sides by vote; on a stand-in and on clips."""
+"""Hands that stay the same hands: association, search, votes on sides; a stand-in and clips."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import permutations
+from importlib.resources import files
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import idhand
-from idhand.assets.nets import net_sha256
 from idhand.detection import SideConfig
 from idhand.pipeline import Pipeline
 from idhand.records import Detection, HandResult
@@ -25,6 +25,7 @@ from tests.config_fields import Case, cases, check_case, check_fields
 from tests.test_view import make_hand
 
 SIZE_PX = 100.0
+HAND = make_hand()
 SHAPE_PX = SIZE_PX * (np.random.default_rng(0).random((21, 2)) - 0.5)
 
 # --------------------------------------------------------------------------------- a stand-in world
@@ -102,13 +103,22 @@ class StandIn:
     ) -> list[HandResult]:
         return [
             replace(
-                make_hand(is_right=seen.is_right),
+                HAND,
+                is_right=seen.is_right,
                 detection=seen,
                 keypoints_px=seen.landmarks_px,
                 bbox_px=seen.bbox_px,
             )
             for seen in detections
         ]
+
+
+class Swapping(StandIn):
+    """A detector that gives each hand the other's reading after a while."""
+
+    def track(self, rgb: np.ndarray, previous: Sequence[Detection], *, mirrored: bool = False):
+        found = super().track(rgb, previous, mirrored=mirrored)
+        return found[::-1] if time_of(rgb) > 0.5 else found
 
 
 def picture(time_s: float) -> np.ndarray:
@@ -130,7 +140,8 @@ def watched(
 
 
 def every(fps: float, seconds: float) -> list[float]:
-    return [i / fps for i in range(round(seconds * fps))]
+    """Times of frames, to whole milliseconds."""
+    return [round(i / fps, 3) for i in range(round(seconds * fps))]
 
 
 def still(x: float, since_s: float = 0.0, until_s: float = math.inf, y: float = 200.0):
@@ -182,18 +193,13 @@ def test_hands_that_cross_stay_themselves(fps: float, sides: tuple[float, float]
         assert number_at(frame, front(t)) == start[0]
         if behind(t) is not None and t < 0.4:
             assert number_at(frame, behind(t)) == start[1]
-    assert (number_at(frames[-1], front(times_s[-1])), number_at(frames[-1], behind(times_s[-1]))) \
-        == start
+    assert (
+        number_at(frames[-1], front(times_s[-1])),
+        number_at(frames[-1], behind(times_s[-1])),
+    ) == start
 
 
 def test_readings_that_changed_places_are_changed_back():
-    """A detector that gives each hand the other's reading."""
-
-    class Swapping(StandIn):
-        def track(self, rgb: np.ndarray, previous: Sequence[Detection], *, mirrored: bool = False):
-            found = super().track(rgb, previous, mirrored=mirrored)
-            return found[::-1] if time_of(rgb) > 0.5 else found
-
     actors = [Actor(place=still(150)), Actor(place=still(230), right=lambda t: 0.01)]
     frames = watched(Swapping(actors), every(30, 1))
     numbers = {(number_at(frame, (150, 200)), number_at(frame, (230, 200))) for frame in frames}
@@ -297,11 +303,13 @@ def test_a_lost_hand_is_searched_at_once_and_then_more_often():
     jump = Actor(place=lambda t: (300.0, 200.0) if t < 1.0 else (390.0, 200.0))
     world = StandIn([Actor(place=still(50)), jump])
     frames = watched(world, every(30, 2))
-    assert names_of(frames) == [{"hand_0_right", "hand_1_left"}] * 60, "found 0.9 boxes further on"
+    assert names_of(frames) == [{"hand_0_right", "hand_1_right"}] * 60, "found 0.9 boxes further on"
     assert world.searches == [0.0, 1.0], "two hands are all that are asked for"
     gone = StandIn([Actor(place=still(50)), Actor(place=still(400, until_s=1.0))])
     watched(gone, every(30, 4))
-    np.testing.assert_allclose(np.diff([t for t in gone.searches if 1 <= t <= 1.95]), 0.1, atol=2e-3)
+    np.testing.assert_allclose(
+        np.diff([t for t in gone.searches if 1 <= t <= 1.95]), 0.1, atol=2e-3
+    )
     assert all(np.diff([t for t in gone.searches if t > 2.1]) >= 0.49)
 
 
@@ -329,7 +337,7 @@ def test_a_side_that_flickers_is_voted():
     sides = [frame[0].hand.is_right for frame in frames]
     assert not sides[0]
     assert all(sides[30:])
-    assert sum(a != b for a, b in zip(sides, sides[1:], strict=False)) == 1, "it changes once"
+    assert sum(a != b for a, b in pairwise(sides)) == 1, "it changes once"
     p = [frame[0].hand.detection.right_probability for frame in frames]
     assert p == [flicker(t) for t in every(30, 2)], "what a frame shows stays with the frame"
 
@@ -383,7 +391,7 @@ def test_one_person_has_one_left_and_one_right_hand():
 
 def test_a_pair_is_decided_by_all_frames():
     """The partner leaves; the side that it left behind stays."""
-    actors = [Actor(place=still(100, until_s=1.0)), Actor(place=still(300), right=lambda t: 0.55)]
+    actors = [Actor(place=still(100, until_s=1.0)), Actor(place=still(300), right=lambda t: 0.52)]
     frames = watched(StandIn(actors), every(5, 2))
     assert names_of(frames)[-1] == {"hand_1_left"}
     alone = watched(StandIn(actors[1:]), every(5, 2))
@@ -400,8 +408,6 @@ def test_a_known_side_holds(side: Any):
 
 
 def test_mistakes_are_refused():
-    with pytest.raises(ValueError, match='must be "left" or "right", got \'both\''):
-        Tracker(StandIn([]), side="both")  # pyright: ignore
     with pytest.raises(ValueError, match="max_hands must be at least 1, got 0"):
         Tracker(StandIn([]), max_hands=0)
     recorder = MotionRecorder()
@@ -459,11 +465,25 @@ def drama(config: TrackerConfig, fps: float = 30.0) -> list[Any]:
 
 
 def swapped(config: TrackerConfig) -> list[Any]:
-    """Two hands of one side near each other; the second is lost while the first passes it."""
-    first = Actor(place=lambda t: (100 + 180 * t, 200.0))
-    second = Actor(place=lambda t: None if 0.5 < t < 0.8 else (240.0, 200.0))
-    frames = watched(StandIn([first, second]), every(30, 2), config)
+    """Two hands whose readings are exchanged."""
+    actors = [Actor(place=still(150)), Actor(place=still(230), right=lambda t: 0.01)]
+    frames = watched(Swapping(actors), every(30, 1), config)
     return [(one.name, *one.hand.bbox_px) for frame in frames for one in frame]
+
+
+def comes_back(x: float, speed_px_s: float = 0.0, right: float = 0.99) -> Callable[[Any], Any]:
+    """Names of a hand that is away for 0.3 s and comes back elsewhere, perhaps as another side."""
+
+    def place(t: float) -> tuple[float, float] | None:
+        if 0.5 <= t < 0.8:
+            return None
+        return (200 + speed_px_s * t if t < 0.5 else x + speed_px_s * (t - 0.8)), 200.0
+
+    def outcome(config: TrackerConfig) -> list[set[str]]:
+        actor = Actor(place=place, right=lambda t: 0.99 if t < 0.5 else right)
+        return names_of(watched(StandIn([actor]), every(30, 1.2), config))
+
+    return outcome
 
 
 DRAMA = cases(
@@ -473,10 +493,7 @@ DRAMA = cases(
         "search_interval_s": 0.2,
         "lost_interval_s": 0.3,
         "max_gap_s": 0.4,
-        "max_jump": 0.4,
         "same_hand": 0.9,
-        "side_weight": 0.0,
-        "velocity_s": 0.0,
         "vote_interval_s": 1.0,
         "vote_limit": 0.6,
         "sides": SideConfig(same_side=0.5),
@@ -484,7 +501,10 @@ DRAMA = cases(
 )
 FIELDS: dict[str, Case] = {
     **DRAMA,
-    **cases(TrackerConfig(), swapped, {"switch_cost": 10.0, "velocity_s": 0.0}),
+    **cases(TrackerConfig(), swapped, {"switch_cost": 10.0}),
+    **cases(TrackerConfig(), comes_back(260), {"max_jump": 0.4}),
+    **cases(TrackerConfig(), comes_back(260, right=0.01), {"side_weight": 0.0}),
+    **cases(TrackerConfig(), comes_back(600, speed_px_s=500), {"velocity_s": 0.0}),
 }
 
 
@@ -508,3 +528,84 @@ def test_every_field_changes_a_result(name: str):
 def test_settings_that_make_no_sense(mistake: dict[str, float]):
     with pytest.raises(ValueError, match=next(iter(mistake))):
         TrackerConfig(**mistake)  # pyright: ignore
+
+
+# -------------------------------------------------------------------------------------------- clips
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Pipeline:
+    return idhand.load()
+
+
+def demo_photo(index: int) -> np.ndarray:
+    demo = Path(str(files("idhand.assets"))) / "data" / "demo"
+    return idhand.read_image(demo / f"photo_{index:02d}.jpg")[0]
+
+
+def test_a_small_noisy_right_hand_is_one_hand(pipe: Pipeline):
+    """Its side flickers from frame to frame."""
+    rng, tracker, found, rgbs = np.random.default_rng(0), Tracker(pipe, max_hands=1), [], []
+    photo = cv2.resize(demo_photo(14), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    photo = cv2.resize(cv2.GaussianBlur(photo, (0, 0), 0.8), (640, 480))
+    for k in range(10):
+        M = cv2.getRotationMatrix2D((320, 240), 8 * np.sin(k / 4), 1)
+        rgb = cv2.warpAffine(photo, M, (640, 480), borderMode=cv2.BORDER_REPLICATE)
+        rgb = (rgb * 0.5 + rng.normal(0, 12, rgb.shape)).clip(0, 255).astype(np.uint8)
+        rgbs.append(rgb)
+        found.append(tracker.find(rgb, k / 10))
+    sides = {hands[0].detection.right_probability > 0.5 for hands in found}
+    assert sides == {True, False}, "single frames are mistaken"
+    fitted = [tracker.fit(rgb, hands)[0] for rgb, hands in zip(rgbs[:3], found, strict=False)]
+    assert {one.name for one in fitted} == {"hand_0_right"}
+    assert {number for hands in found for number in [hand.track for hand in hands]} == {0}
+
+
+def test_two_hands_of_a_clip(pipe: Pipeline):
+    """A second hand slides in beside the first, at 5 frames a second; twice the same."""
+    photo = cv2.resize(demo_photo(0), None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    other = photo[:, ::-1]
+    height, width = photo.shape[:2]
+    results = []
+    for _ in range(2):
+        tracker = Tracker(pipe)
+        frames = []
+        for k in range(7):
+            rgb = np.full((height, 2 * width, 3), 150, np.uint8)
+            rgb[:, :width] = photo
+            if k >= 2:
+                first = 2 * width - width * min(k - 1, 2) // 2
+                rgb[:, first:] = other[:, : 2 * width - first]
+            frames.append(tracker.step(rgb, k / 5))
+        results.append(frames)
+    names = [sorted(one.name for one in frame) for frame in results[0]]
+    sides = {"hand_0_right", "hand_1_left"}
+    assert len(names[0]) == 1
+    assert len(names[-1]) == 2
+    assert set(names[-1]) in (sides, {"hand_0_left", "hand_1_right"})
+    assert {name for frame in names for name in frame} == set(names[-1])
+    for a, b in zip(*results, strict=True):
+        for one, again in zip(a, b, strict=True):
+            np.testing.assert_array_equal(one.hand.keypoints_cam, again.hand.keypoints_cam)
+
+
+def test_pipe_takes_sides_and_boxes(pipe: Pipeline):
+    rgb = demo_photo(0)
+    (hand,) = pipe(rgb)
+    other = "left" if hand.is_right else "right"
+    (told,) = pipe(rgb, sides=other)
+    assert told.is_right != hand.is_right
+    (boxed,) = pipe(rgb, boxes_px=[hand.bbox_px])
+    size_px = np.ptp(hand.keypoints_px, axis=0).max()
+    assert boxed.is_right == hand.is_right
+    assert np.abs(boxed.keypoints_px - hand.keypoints_px).max() < 0.1 * size_px
+    assert [h.is_right for h in pipe(rgb, boxes_px=[hand.bbox_px], sides=[other])] == [
+        not hand.is_right
+    ]
+    assert pipe(rgb, boxes_px=[]) == []
+    again = pipe.estimate(rgb, [hand.detection])
+    np.testing.assert_array_equal(again[0].keypoints_cam, hand.keypoints_cam)
+    with pytest.raises(ValueError, match="previous and boxes_px are both given"):
+        pipe(rgb, previous=[hand], boxes_px=[hand.bbox_px])
+    with pytest.raises(ValueError, match="a list of sides needs boxes_px or previous"):
+        pipe(rgb, sides=["left"])

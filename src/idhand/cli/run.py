@@ -25,6 +25,7 @@ from idhand.cli.common import (
     writable_folder,
     write_page,
 )
+from idhand.cli.following import FollowedVideo
 from idhand.cli.outputs import (
     FOLDER_OF,
     MESHES,
@@ -37,10 +38,10 @@ from idhand.cli.outputs import (
 )
 from idhand.detection import Side
 from idhand.geometry import DEFAULT_FOV_DEG
-from idhand.media import MediaFile, VideoReader, read_image
+from idhand.media import MediaFile, read_image
 from idhand.media.writing import write_image
 from idhand.records import HandResult
-from idhand.tracking import FoundHand, TrackedHand, Tracker
+from idhand.tracking import TrackedHand, Tracker
 from idhand.view import (
     Format,
     HtmlReport,
@@ -251,7 +252,7 @@ class _Job:
         hands = self.pipe(
             rgb,
             K=K,
-            dist=self._dist(K),
+            dist=None if K is None else self.camera.dist,
             identity=self.identity,
             mirrored=self.command.mirrored,
             max_hands=self.command.max_hands + 1,
@@ -259,10 +260,6 @@ class _Job:
             boxes_px=boxes_px,
         )
         return hands if boxes_px is not None else self._strongest(path, hands)
-
-    def _dist(self, K: np.ndarray | None) -> Any:
-        """The camera's distortion, where its intrinsics are known."""
-        return None if K is None else self.camera.dist
 
     def _each_alone(self, hands: Sequence[HandResult]) -> tuple[HandResult, ...]:
         """If the person is known: the same hands without that."""
@@ -296,37 +293,18 @@ class _Job:
                     self._video(file.path, name, lines)
                     self.num_videos += 1
 
-    def _found(self, path: Path, tracker: Tracker) -> list[list[FoundHand]]:
-        """Where the hands are in each frame, so that all frames vote on their sides."""
-        reader, boxes = VideoReader(path), self.boxes.of_video(path)
-        found = []
-        for frame in progress(reader, reader.num_frames_estimate, f"{path.name}, hands"):
-            height, width = frame.rgb.shape[:2]
-            self.camera.intrinsics(width, height)  # refuses what does not fit before the work
-            boxes_px = boxes.get(frame.index)
-            found.append(tracker.find(frame.rgb, frame.time_s, boxes_px=boxes_px))
-        return found
-
     def _video(self, path: Path, name: str, lines: JsonLines) -> None:
-        """Follow the hands of one video: find them in all frames, then fit them."""
-        tracker = Tracker(
-            self.pipe,
-            self.identity,
-            max_hands=self.command.max_hands,
-            mirrored=self.command.mirrored,
-            side=self.command.side,
-        )
-        found = self._found(path, tracker)
-        reader = VideoReader(path)
+        """Follow the hands of one video."""
+        most, side, mirrored = self.command.max_hands, self.command.side, self.command.mirrored
+        tracker = Tracker(self.pipe, self.identity, max_hands=most, mirrored=mirrored, side=side)
+        video = FollowedVideo(path, tracker, self.camera, self.boxes.of_video(path))
+        reader = video.reader
         num_frames, num_seen, last_s = 0, 0, 0.0
         known, alone = MotionRecorder(), MotionRecorder()
         overlay_clip = made(self.out / OVERLAYS) / f"{name}_overlay.mp4"
         with VideoWriter(overlay_clip, reader.fps) as clip:
-            frames = progress(reader, reader.num_frames_estimate, path.name)
-            for frame, seen in zip(frames, found, strict=False):
-                height, width = frame.rgb.shape[:2]
-                K = self.camera.intrinsics(width, height)
-                tracked = tracker.fit(frame.rgb, seen, K, self._dist(K))
+            for followed in video:
+                frame, tracked = followed.frame, followed.hands
                 hands = [one.hand for one in tracked]
                 num_frames, last_s = num_frames + 1, frame.time_s
                 num_seen += bool(hands)
@@ -334,13 +312,14 @@ class _Job:
                 if self.command.report:
                     alone.add(frame.index, frame.time_s, self._alone(tracked))
                 clip.add(overlay(frame.rgb, hands, dist=self.camera.dist), frame.time_s)
+                height, width = frame.rgb.shape[:2]
                 lines.add(
                     ImageHands(
                         file=shown(path),
                         name=shown(name),
                         width=width,
                         height=height,
-                        K=K,
+                        K=followed.K,
                         dist=self.camera.dist,
                         mirrored=self.command.mirrored,
                         hands=tuple(hands),

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from idhand.identity import Identity
+from idhand.lens import Distortion
 from idhand.records import Detection, HandResult
 
 
@@ -60,7 +61,7 @@ class FramePipeline(Protocol):
         rgb: UInt8[np.ndarray, "height width 3"],
         detections: Sequence[Detection],
         K: Float[np.ndarray, "3 3"] | None = None,
-        dist: Any = None,
+        dist: Distortion | None = None,
         identity: Identity | None = None,
     ) -> list[HandResult]:
         """Detections → hands, one each."""

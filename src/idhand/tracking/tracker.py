@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from idhand.detection import Side
 from idhand.detection.sides import checked_side
 from idhand.identity import Identity
+from idhand.lens import Distortion
 from idhand.records import Detection
 from idhand.tracking.association import apart, assigned, improved
 from idhand.tracking.clock import Clock
@@ -61,7 +62,7 @@ class Tracker:
         rgb: UInt8[np.ndarray, "height width 3"],
         time_s: float,
         K: Float[np.ndarray, "3 3"] | None = None,
-        dist: Float[np.ndarray, " coefficients"] | None = None,
+        dist: Distortion | None = None,
         *,
         boxes_px: Sequence[Any] | np.ndarray | None = None,
     ) -> list[TrackedHand]:
@@ -125,7 +126,7 @@ class Tracker:
         rgb: UInt8[np.ndarray, "height width 3"],
         found: Sequence[FoundHand],
         K: Float[np.ndarray, "3 3"] | None = None,
-        dist: Float[np.ndarray, " coefficients"] | None = None,
+        dist: Distortion | None = None,
     ) -> list[TrackedHand]:
         """Fit what was found in this frame, with the sides as voted by now.
 
