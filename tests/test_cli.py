@@ -522,7 +522,7 @@ def test_own_boxes_and_sides(tmp_path: Path, pipe: FakePipe, form: str, capsys):
     assert {call["sides"] for call in photos} == {"left"}
     assert [len(image.hands) for image in read_hands(tmp_path / "out" / "hands.json")] == [3, 1]
     frames = read_hands(tmp_path / "out" / "hands.jsonl")
-    expected = [2, 1, 0, 2, 2, 2] if form == "json" else [2, 1, 1, 1, 2, 2]
+    expected = [2, 1, 0, 2, 2, 2] if form == "json" else [2, 1, 1, 2, 2, 2]
     assert [len(frame.hands) for frame in frames] == expected
     assert not any(hand.is_right for frame in frames for hand in frame.hands)
 

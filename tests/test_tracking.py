@@ -441,7 +441,7 @@ def test_boxes_are_read_and_followed():
 # ------------------------------------------------------------------------------------------- config
 
 
-def drama(config: TrackerConfig, fps: float = 30.0) -> list[Any]:
+def drama(config: TrackerConfig, fps: float = 15.0) -> list[Any]:
     """Names, places and sides of a scene in which everything happens."""
 
     def runner(t: float) -> tuple[float, float] | None:
@@ -551,12 +551,12 @@ def test_a_small_noisy_right_hand_is_one_hand(pipe: Pipeline):
     for k in range(10):
         M = cv2.getRotationMatrix2D((320, 240), 8 * np.sin(k / 4), 1)
         rgb = cv2.warpAffine(photo, M, (640, 480), borderMode=cv2.BORDER_REPLICATE)
-        rgb = (rgb * 0.5 + rng.normal(0, 12, rgb.shape)).clip(0, 255).astype(np.uint8)
+        rgb = (rgb * 0.5 + rng.normal(0, 22, rgb.shape)).clip(0, 255).astype(np.uint8)
         rgbs.append(rgb)
         found.append(tracker.find(rgb, k / 10))
     sides = {hands[0].detection.right_probability > 0.5 for hands in found}
     assert sides == {True, False}, "single frames are mistaken"
-    fitted = [tracker.fit(rgb, hands)[0] for rgb, hands in zip(rgbs[:3], found, strict=False)]
+    fitted = [tracker.fit(rgbs[k], found[k])[0] for k in (2, 3)]
     assert {one.name for one in fitted} == {"hand_0_right"}
     assert {number for hands in found for number in [hand.track for hand in hands]} == {0}
 
