@@ -99,7 +99,12 @@ class StandIn:
         return found
 
     def estimate(
-        self, rgb: Any, detections: Sequence[Detection], K: Any, dist: Any, identity: Any
+        self,
+        rgb: Any,
+        detections: Sequence[Detection],
+        K: Any = None,
+        dist: Any = None,
+        identity: Any = None,
     ) -> list[HandResult]:
         return [
             replace(

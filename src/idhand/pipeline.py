@@ -182,7 +182,7 @@ class Pipeline:
         rgb: Rgb,
         detections: Sequence[Detection],
         K: Intrinsics | None = None,
-        dist: Distortion | None = None,
+        dist: Distortion = None,
         identity: Identity | None = None,
     ) -> list[HandResult]:
         """Estimate hands that were detected in this image; arguments and errors as in a call.

@@ -61,7 +61,7 @@ class FramePipeline(Protocol):
         rgb: UInt8[np.ndarray, "height width 3"],
         detections: Sequence[Detection],
         K: Float[np.ndarray, "3 3"] | None = None,
-        dist: Distortion | None = None,
+        dist: Distortion = None,
         identity: Identity | None = None,
     ) -> list[HandResult]:
         """Detections → hands, one each."""

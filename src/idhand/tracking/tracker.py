@@ -62,7 +62,7 @@ class Tracker:
         rgb: UInt8[np.ndarray, "height width 3"],
         time_s: float,
         K: Float[np.ndarray, "3 3"] | None = None,
-        dist: Distortion | None = None,
+        dist: Distortion = None,
         *,
         boxes_px: Sequence[Any] | np.ndarray | None = None,
     ) -> list[TrackedHand]:
@@ -126,7 +126,7 @@ class Tracker:
         rgb: UInt8[np.ndarray, "height width 3"],
         found: Sequence[FoundHand],
         K: Float[np.ndarray, "3 3"] | None = None,
-        dist: Distortion | None = None,
+        dist: Distortion = None,
     ) -> list[TrackedHand]:
         """Fit what was found in this frame, with the sides as voted by now.
 
