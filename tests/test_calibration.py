@@ -1,11 +1,16 @@
+import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 from idhand.assets import open_hand
 from idhand.calibration import Anchor, Calibration, calibrate_shape
 from idhand.geometry import project, rotation_from_vector
+from idhand.identity import Identity, measure
+from idhand.pipeline import surprise_at
 from idhand.refinement import ObjectiveConfig, Observations, State
 from idhand.refinement.objective import BONE_END, BONE_START, Objective
+from idhand.refinement.robust import redescending
 
 K = torch.tensor([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]], dtype=torch.float64)
 ZERO_BIAS = torch.zeros(21, 3, dtype=torch.float64)
@@ -142,3 +147,46 @@ def test_one_photo_and_the_same_answer_twice() -> None:
     second = calibrate_shape(open_hand(), seen)
     assert torch.equal(first.betas, second.betas)
     assert torch.linalg.eigvalsh(first.covariance).min() > 0
+
+
+def test_an_anchor_checks_itself() -> None:
+    assert Anchor.from_mm(None) is None
+    anchor = Anchor.from_mm(92.0)
+    assert anchor is not None, "a child's hand"
+    assert (anchor.hand_length, anchor.sigma) == pytest.approx((0.092, 0.002))
+    for length in (79.0, 301.0, float("nan"), 0.187):
+        with pytest.raises(ValueError, match="cannot be"):
+            Anchor.from_mm(length)
+    for sigma in (0.0, -1.0, 100.0, float("nan")):
+        with pytest.raises(ValueError, match="standard deviation of the hand length"):
+            Anchor.from_mm(None, sigma)
+
+
+def test_rare_readings_surprise() -> None:
+    """By the prior's own deviation of the length, along the slope."""
+    model = open_hand()
+    mean = float(model.measures.lengths(model.prior.mean)[0])
+    slope = model.measures.derivatives(model.prior.mean)[0]
+    spread = float((slope @ model.prior.covariance @ slope) ** 0.5)
+    anchor = Anchor(hand_length=mean - 4 * spread, sigma=1e-6)
+    assert anchor.surprise(model, model.prior) == pytest.approx((4.0, mean, spread), rel=1e-6)
+    person = Identity(
+        model=model.name,
+        betas=model.prior.mean.numpy(),
+        covariance=model.prior.covariance.numpy(),
+        measurements=measure(model, model.prior.mean.numpy(), model.prior.covariance.numpy()),
+        photos=(),
+        K_known="all",
+        sides=("right",),
+    )
+    sentence = surprise_at(anchor, model, model.prior, person)
+    assert sentence is not None
+    assert "4.0 standard deviations" in sentence
+    assert f"the profile says {1e3 * mean:.0f} mm" in sentence
+    usual = Anchor(hand_length=mean + 2 * spread, sigma=0.002)
+    assert surprise_at(usual, model, model.prior, person) is None
+
+
+def test_weights_fall_with_the_fourth_power() -> None:
+    found = redescending(torch.tensor([0.0, 1.0, 2.0]), drop_below=0.1)
+    assert_close(found, torch.tensor([1.0, 0.5, 0.0]))

@@ -93,7 +93,7 @@ class PoseSpace:
     @cached_property
     def _angles_of_vectors(self) -> Float[Tensor, "dofs vectors"]:
         """Least squares: the 45 numbers of 15 rotation vectors → angles."""
-        eye = torch.eye(self.num_dofs).to(self.axis)
+        eye = torch.eye(self.num_dofs, dtype=self.axis.dtype, device=self.axis.device)
         return torch.linalg.pinv(self.vectors(eye).flatten(-2).mT)
 
     def angles(self, rotations: Float[Tensor, "*batch 15 3 3"]) -> Float[Tensor, "*batch dofs"]:
@@ -514,6 +514,6 @@ class Hand:
         planes = self.rest_verts.mT
         if self.model.pose_basis is None:
             return planes
-        eye = torch.eye(3).to(rotations)
+        eye = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
         features = (rotations[..., 1:, :, :] - eye).flatten(-3)
         return planes + (features @ self.model._pose_planes).unflatten(-1, (3, -1))

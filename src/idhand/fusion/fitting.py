@@ -103,8 +103,8 @@ def _groups(
         information=torch.stack(information),
         vector=torch.stack(vector),
         goal=goal[list(person)],
-        person=torch.tensor(person),
-        is_largest=torch.tensor(is_largest),
+        person=torch.tensor(person, device=goal.device),
+        is_largest=torch.tensor(is_largest, device=goal.device),
     )
 
 
@@ -122,7 +122,7 @@ def _most_likely(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "betas betas"]]:
     """Scale and shared error of some groups."""
     axes = _directions(groups, chosen)
-    logs = torch.zeros(1 + len(axes), dtype=axes.dtype).requires_grad_()
+    logs = axes.new_zeros(1 + len(axes)).requires_grad_()
 
     def closure() -> Tensor:
         """Negative log-likelihood per group; a weak pull keeps unseen directions finite."""

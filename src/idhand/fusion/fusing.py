@@ -100,7 +100,7 @@ def likelihoods(
     root, white = whitened(betas, prior)
     if covs is None:
         off = white - white.mean(-2, keepdim=True)
-        eye = torch.eye(white.shape[-1]).to(white)
+        eye = torch.eye(white.shape[-1], dtype=white.dtype, device=white.device)
         scatter = (off.mT @ off + eye) / white.shape[-2]
         precision = torch.linalg.inv(scatter)[..., None, :, :].expand(*white.shape, -1)
     else:
@@ -250,7 +250,7 @@ def posterior(
     The photos together measure the shape with error L⁻¹ + S, so the precision is
     1 + (L⁻¹ + S)⁻¹ = (1 + L S)⁻¹ (1 + L S + L); no L is inverted, which may be singular.
     """
-    eye = torch.eye(shared.shape[-1]).to(shared)
+    eye = torch.eye(shared.shape[-1], dtype=shared.dtype, device=shared.device)
     inflated = eye + information @ shared
     solved = torch.linalg.solve(
         inflated + information, torch.cat((inflated, vector[..., None]), -1)
@@ -302,7 +302,9 @@ def agreement(
     weights = torch.ones_like(photos.betas[..., 0])
     if weights.shape[-1] < 3:
         return weights
-    precision = torch.linalg.inv(torch.eye(shared.shape[-1]).to(shared) + shared)
+    precision = torch.linalg.inv(
+        torch.eye(shared.shape[-1], dtype=shared.dtype, device=shared.device) + shared
+    )
     common = photos.betas.quantile(0.5, dim=-2)
     for _ in range(config.reweightings):
         off = photos.vector - (photos.information @ common[..., None, :, None])[..., 0]

@@ -170,7 +170,7 @@ class Objective:
         """
         size = self.relative_size(betas)[:, None]
         off = betas - self.prior.mean
-        eye = torch.eye(betas.shape[-1]).to(betas)
+        eye = torch.eye(betas.shape[-1], dtype=betas.dtype, device=betas.device)
         slope = eye / size[..., None] - off[..., None] * self._growth / size[..., None].square()
         return off / size, slope
 
@@ -268,7 +268,7 @@ class Objective:
         """Landmark points in the camera frame and their derivative by the unknowns."""
         marks, space = self.model.landmarks, self.model.pose_space
         R, t, axes, points = self.kinematics(state)
-        eye = torch.eye(3).to(points)
+        eye = torch.eye(3, dtype=points.dtype, device=points.device)
         arms = points[:, :, None] - t[:, space.joint][:, None]
         swing = torch.linalg.cross(axes[:, None].expand_as(arms), arms)
         swing = swing * self._moves[..., None].to(points.dtype)
@@ -387,6 +387,9 @@ def bone_directions(points: Tensor, jacobian: Tensor, seen: Observations) -> tup
     length = bones.norm(dim=-1, keepdim=True).clamp_min(1e-6)
     units = bones / length
     scale = 1 / seen.sigma_direction[..., None]
-    across = torch.eye(3).to(points) - units[..., None] * units[..., None, :]
+    across = (
+        torch.eye(3, dtype=points.dtype, device=points.device)
+        - units[..., None] * units[..., None, :]
+    )
     moved = jacobian[:, BONE_END] - jacobian[:, BONE_START]
     return (units - seen.directions) * scale, (across * (scale / length)[..., None]) @ moved

@@ -36,7 +36,7 @@ def keypoints(
     tips = list(model.tip_verts)
     rest = hand.rest_verts[..., tips, :]
     if model.pose_basis is not None:
-        eye = torch.eye(3).to(rotations)
+        eye = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
         features = (rotations[:, 1:] - eye).flatten(1)
         rest = rest + torch.einsum("vap,bp->bva", model.pose_basis[tips], features)
     R, joints = hand.chain(rotations, wrist_cam)
