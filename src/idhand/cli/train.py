@@ -112,7 +112,10 @@ def make_training(command: Command, group: Any) -> Any:
             changes[name] = getattr(command, name)
     if command.amp:
         changes["amp"] = "bf16"
-    config = PRESETS[command.preset]().with_loop(**changes)
+    samples = Shards(command.data)
+    if not len(samples):
+        raise ValueError(f"{command.data} holds no finished shard yet; wait for `idhand synth`")
+    config = PRESETS[command.preset](_labelled_hand(samples)).with_loop(**changes)
     if command.views is not None:
         if config.views is None:
             raise ValueError(
@@ -124,9 +127,6 @@ def make_training(command: Command, group: Any) -> Any:
             f"--in-memory is for presets that learn poses from pictures; '{command.preset}' does "
             "not, so leave it out"
         )
-    samples = Shards(command.data)
-    if not len(samples):
-        raise ValueError(f"{command.data} holds no finished shard yet; wait for `idhand synth`")
     cache = command.cache or command.data / "features"
     if config.views is not None:
         _check_cache(cache, is_given=command.cache is not None)
@@ -143,6 +143,18 @@ def make_training(command: Command, group: Any) -> Any:
         group=group,
         cache_progress=_FeatureBar(),
     )
+
+
+def _labelled_hand(samples: Any) -> Any:
+    """The hand model of the data's labels; of labels without one, the default for 2D networks.
+
+    Raises:
+        ValueError: If nobody knows the labels' hand model.
+    """
+    from idhand.assets import hand
+
+    name = samples.label(0).model
+    return hand() if name is None else hand(name)
 
 
 def _check_cache(folder: Path, *, is_given: bool) -> None:
