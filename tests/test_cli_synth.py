@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numba
+import numba.core.config
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +23,7 @@ from idhand.cli import main
 from idhand.cli.synth import Command, configured
 from idhand.data import Shards, decode_sample
 from idhand.records import Sample
+from idhand.synth.compiled import code_folder, compiled, is_compiled
 from idhand.view.gallery import PART_COLOURS, TILE_PX, contact_sheet, with_truth
 from tests.test_data_shards import Fake, group_is_gone, make_sample, wait_until
 
@@ -70,6 +73,44 @@ def test_a_set_and_its_gallery(studio: None, tmp_path: Path, capsys):
     assert "0.2 MB (all were there already). Written to" in capsys.readouterr().out
     assert synth("--images", "25", "--out", tmp_path, "--seed", "1") == 2
     assert "config.seed is 0 there and 1 now. Use the same settings" in capsys.readouterr().err
+
+
+def test_compiling_is_announced_and_done_before_the_bar(
+    studio: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", str(tmp_path / "code"))
+    code_folder.cache_clear()
+    try:
+        assert not is_compiled()
+        assert synth("--images", "10", "--out", tmp_path, "--workers", "1") == 0
+        assert (
+            "compiling the renderer: about 30 s of one core, the first" in capsys.readouterr().err
+        )
+        twice = compiled(_twice)
+        assert twice(4) == 8
+        assert is_compiled()
+        assert [path.name for path in (tmp_path / "code").iterdir()] == [code_folder().name]
+        assert synth("--images", "10", "--out", tmp_path, "--workers", "1") == 0
+        assert "compiling" not in capsys.readouterr().err
+    finally:
+        code_folder.cache_clear()
+
+
+def test_code_that_cannot_be_kept_is_compiled_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def nowhere(*arguments: Any, **options: Any) -> Any:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(*arguments, **options)
+
+    njit = numba.njit
+    monkeypatch.setattr(numba, "njit", nowhere)
+    assert compiled(_twice)(4) == 8
+
+
+def _twice(x):
+    return 2 * x
 
 
 def test_a_gallery_alone(studio: None, tmp_path: Path, capsys):

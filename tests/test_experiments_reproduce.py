@@ -12,13 +12,28 @@ import pytest
 import torch
 
 from idhand.assets import open_hand
-from idhand.data import Shards, encode_sample, write_shards
-from idhand.evaluation import Interval, measure_errors_mm, measure_sigmas_mm, rest_errors_mm
+from idhand.data import MemoryData, Shards, encode_sample, write_shards
+from idhand.evaluation import (
+    Interval,
+    mean_interval,
+    measure_errors_mm,
+    measure_sigmas_mm,
+    rest_errors_mm,
+)
 from idhand.evaluation.hands import keypoint_regressor
 from idhand.evaluation.metrics import aligned_to, bone_errors_mm, distances_mm
 from idhand.experiments.curve import Variant, calibration_curve
 from idhand.experiments.nets import ExperimentNetworks
-from idhand.experiments.numbers import is_below, is_not_above, statements
+from idhand.experiments.numbers import (
+    Check,
+    Statement,
+    check_below,
+    check_not_above,
+    check_within,
+    is_below,
+    is_not_above,
+    statements,
+)
 from idhand.experiments.presets import BASELINE, ReproduceConfig, Row, rows
 from idhand.experiments.reproduce import (
     Results,
@@ -34,6 +49,7 @@ from idhand.experiments.shapes import (
     rulers_m,
     shape_errors_mm,
     split_pictures,
+    true_shapes,
     with_lengths,
 )
 from idhand.experiments.writing import summary, write
@@ -450,6 +466,63 @@ def test_the_same_seed_gives_the_same_numbers(data: Shards, tmp_path: Path):
             np.testing.assert_array_equal(values, second.reports[row].values[name])
     assert first.about["num_pictures"] == 4
     assert not first.reports_all, "everybody's shape is known"
+
+
+def test_few_people_leave_statements_undecided():
+    """The number that is needed: an interval of a mean narrows with the root of the people."""
+    clear = Interval(estimate=-2.0, low=-3.0, high=-1.0)
+    assert (check_below("", clear, 20).holds, check_below("", clear, 20).people_needed) == (
+        True,
+        None,
+    )
+    worse = Interval(estimate=2.0, low=1.0, high=3.0)
+    assert check_below("", worse, 20).holds is False
+    wide = Interval(estimate=-1.0, low=-3.0, high=1.0)
+    check = check_below("", wide, 20)
+    assert (check.holds, check.people_needed) == (None, 80)
+    rng = np.random.default_rng(0)
+    values = rng.normal(-1.0, 4.6, 80)
+    narrower = mean_interval(values - values.mean() - 1.0, [f"{i}" for i in range(80)], rng)
+    assert narrower.high == pytest.approx(0, abs=0.15), "what 80 people give"
+    assert check_below("", Interval(estimate=0.0, low=-1.0, high=1.0), 20).people_needed > 10_000
+    alone = Interval(estimate=-1.0, low=np.nan, high=np.nan)
+    assert check_below("", alone, 1).people_needed == 10
+    assert check_not_above("", wide, 20).holds is True
+    assert check_within("", Interval(estimate=1.05, low=1.0, high=1.2), 1.1, 20).holds is True
+    assert check_within("", Interval(estimate=1.15, low=1.0, high=1.3), 1.1, 20).holds is None
+    assert check_within("", Interval(estimate=1.15, low=1.12, high=1.2), 1.1, 20).holds is False
+
+
+def test_a_statement_is_decided_by_all_of_its_checks():
+    yes, no = Check(text="", holds=True), Check(text="", holds=False)
+    informs = Check(text="", holds=None)
+    undecided = Check(text="", holds=None, people_needed=90)
+
+    def answer(*checks: Check) -> str:
+        return Statement(number=1, title="", checks=checks).answer(20)
+
+    assert answer(yes, informs) == "yes"
+    assert answer(yes, undecided) == "cannot be said with 20 people; about 90 are needed"
+    assert answer(undecided, no) == "no"
+    assert answer(informs) == "cannot be said here"
+
+
+def test_pictures_of_unknown_people_are_refused(tmp_path: Path):
+    unknown = MemoryData(replace(scene(index)[0], subject=None) for index in range(3))
+    with pytest.raises(ValueError, match="nobody knows whose hand they show"):
+        reproduce(unknown, tmp_path, nets())
+    fitted = MemoryData(
+        replace(sample, betas=np.full(16, float(index)))
+        for index, sample in enumerate(scene(i)[0] for i in range(2))
+    )
+    with pytest.raises(ValueError, match="no single shape is the person's"):
+        true_shapes(fitted, MODEL)
+
+
+def test_data_of_another_hand_model_is_refused(tmp_path: Path):
+    foreign = MemoryData(replace(scene(index)[0], model="other") for index in range(2))
+    with pytest.raises(ValueError, match="of the hand model 'idhand-open-1', and the data is lab"):
+        reproduce(foreign, tmp_path, nets())
 
 
 def test_overlap_evaluates_all_pictures(data: Shards, tmp_path: Path):

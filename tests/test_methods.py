@@ -13,9 +13,11 @@ from torch import Tensor
 
 from idhand.assets import open_hand
 from idhand.cli import main
-from idhand.data import DataSet, MemoryData
+from idhand.data import DataSet, MemoryData, write_shards
 from idhand.detection.roi import CROP_SIZE_PX
-from idhand.evaluation import evaluate
+from idhand.evaluation import evaluate, paper
+from idhand.experiments.profiles import profiles
+from idhand.fusion import FusionConfig
 from idhand.methods import (
     DetectedHands,
     DetectionCache,
@@ -35,7 +37,6 @@ from idhand.nets.heatmaps import Decoding, HeatmapNet, target_heatmaps
 from idhand.predictions import Predictions
 from idhand.records import Sample
 from tests.test_cli_predict import Demo
-from tests.test_data_shards import Fake  # noqa: F401  the base of Demo
 from tests.test_experiments_predict import demo_detected, demo_samples, small_net
 
 NUM_FOUND = 4
@@ -86,8 +87,6 @@ def test_points_need_no_camera_and_are_evaluated_against_points():
     assert report.mean("pck_2d") == pytest.approx(0.8, abs=0.01), "a missed hand counts 0"
     assert report.mean("pixels") < 1
     with pytest.raises(ValueError, match="no vertices to regress joints from"):
-        from idhand.evaluation import paper
-
         evaluate(found, bare, open_hand(), paper())
 
 
@@ -100,9 +99,6 @@ def test_what_cannot_serve_is_refused_by_name(tmp_path: Path):
     with pytest.raises(ValueError, match="'dots' predicts points in the picture alone, and refine"):
         refine(read, demo_detected())
     with pytest.raises(ValueError, match="and calibration needs poses and shapes"):
-        from idhand.experiments.profiles import profiles
-        from idhand.fusion import FusionConfig
-
         profiles(read, FusionConfig())
     mesh = replace(
         read, points_px=None, points_conf=None, verts_cam=np.zeros((5, 1159, 3)),
@@ -114,8 +110,6 @@ def test_what_cannot_serve_is_refused_by_name(tmp_path: Path):
 
 
 def test_the_2d_network_of_a_training_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from idhand.data import write_shards
-
     write_shards(Demo(count=2), tmp_path / "data", workers=1)
     net = tmp_path / "heatmaps.safetensors"
     with torch.random.fork_rng(devices=()):
@@ -208,7 +202,7 @@ def test_a_file_of_other_pictures_is_refused_everywhere(tmp_path: Path):
     fewer = MemoryData(demo_samples()[:2])
     with pytest.raises(ValueError, match=r"d\.npz holds the hands of another data set, or of othe"):
         cache.of(fewer, backbone)
-    with pytest.raises(ValueError, match="holds features of 'hand_full.*', and those of 'hand_lit"):
+    with pytest.raises(ValueError, match=r"features of 'hand_full.*', and those of 'hand_lit"):
         cache.of(samples, HandBackbone("hand_lite"))
     assert len(cache.of(samples, None)) == len(samples), "features that nobody needs may stay"
     kept(tmp_path / "d.npz", samples, features=None)

@@ -44,11 +44,6 @@ class Check:
     people_needed: int | None = None
     """About how many people would decide it, where the set has too few."""
 
-    @property
-    def is_undecided(self) -> bool:
-        """It would decide, with more people."""
-        return self.people_needed is not None
-
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:

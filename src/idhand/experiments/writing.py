@@ -253,33 +253,8 @@ def document(results: Results, decided: Sequence[Statement]) -> dict[str, Any]:
         "rows": _row_numbers(results.reports, results.seconds),
         "rows_all": _row_numbers(results.reports_all, results.seconds),
         "pose_change_deg": results.pose_change_deg,
-        "shapes": {
-            name: {
-                "mean_mm": {key: float(values.mean()) for key, values in errors.items()},
-                "per_person_mm": {
-                    who: {key: round(float(values[i]), 4) for key, values in errors.items()}
-                    for i, who in enumerate(people)
-                },
-                "coverage": _coverage_of(results, shapes, people),
-            }
-            for name, shapes in results.shapes.items()
-            if (people := [who for who in results.truth if who in shapes])
-            and (errors := _errors(results, shapes, people))
-        },
-        "curve": [
-            {
-                "method": point.method,
-                "num_pictures": point.num_pictures,
-                "num_used": point.num_used,
-                "num_people": len(point.subject),
-                "errors_mm": {
-                    key: _numbers(_over_people(values, point.subject))
-                    for key, values in point.errors_mm.items()
-                },
-                "coverage": None if point.covered is None else float(point.covered.mean()),
-            }
-            for point in results.curve
-        ],
+        "shapes": _shape_numbers(results),
+        "curve": _curve_numbers(results),
         "statements": [
             {
                 "number": statement.number,
@@ -295,6 +270,42 @@ def document(results: Results, decided: Sequence[Statement]) -> dict[str, Any]:
         ],
         "left_out": results.left_out,
     }
+
+
+def _shape_numbers(results: Results) -> dict[str, Any]:
+    """Of each source of shapes, over all people and person by person."""
+    numbers: dict[str, Any] = {}
+    for name, shapes in results.shapes.items():
+        people = [who for who in results.truth if who in shapes]
+        if not people:
+            continue
+        errors = _errors(results, shapes, people)
+        numbers[name] = {
+            "mean_mm": {key: float(values.mean()) for key, values in errors.items()},
+            "per_person_mm": {
+                who: {key: round(float(values[i]), 4) for key, values in errors.items()}
+                for i, who in enumerate(people)
+            },
+            "coverage": _coverage_of(results, shapes, people),
+        }
+    return numbers
+
+
+def _curve_numbers(results: Results) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": point.method,
+            "num_pictures": point.num_pictures,
+            "num_used": point.num_used,
+            "num_people": len(point.subject),
+            "errors_mm": {
+                key: _numbers(_over_people(values, point.subject))
+                for key, values in point.errors_mm.items()
+            },
+            "coverage": None if point.covered is None else float(point.covered.mean()),
+        }
+        for point in results.curve
+    ]
 
 
 def _row_numbers(
