@@ -18,7 +18,7 @@ from idhand.assets import add_hand, open_hand
 from idhand.cli import main
 from idhand.cli.demo import read_demo
 from idhand.data import Shards, encode_sample, write_shards
-from idhand.geometry import project
+from idhand.geometry import project, rotation_from_vector
 from idhand.identity import Identity
 from idhand.nets.files import saved_config
 from idhand.predictions import Predictions
@@ -137,30 +137,31 @@ def test_predict_refine_evaluate_calibrate(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     data = ("--data", folder / "data", "--detections", folder / "detections.npz")
-    network, fit, better = (tmp_path / f"{name}.npz" for name in ("network", "fit", "better"))
+    names = ("network", "refined_network", "fit", "turned", "refined")
+    network, refined_network, fit, turned, refined = (tmp_path / f"{n}.npz" for n in names)
     film = folder / "nets" / "identity_film.safetensors"
     assert idhand("predict", film, *data, "--out", network, "--shapes", "true") == 0
     assert idhand("predict", "landmarks", *data, "--out", fit, "--shapes", "true") == 0
-    assert idhand("refine", network, *data, "--out", better) == 0
-    for path in (network, fit, better):
+    assert idhand("refine", network, *data, "--out", refined_network) == 0
+    with_turned_joints(fit).save(turned)
+    assert idhand("refine", turned, *data, "--out", refined, "--directions", "both") == 0
+    files = (network, refined_network, fit, turned, refined)
+    for path in files:
         found = Predictions.load(path)
         assert found.model == NAME
         assert found.betas is not None
         assert found.betas.shape[1] == NUM_BETAS
         assert found.found.sum() == NUM_PHOTOS
-        np.testing.assert_allclose(
-            found.betas, labelled()[0].betas[None] + np.zeros_like(found.betas), atol=1e-4
-        )
+        truth = np.stack([sample.betas for sample in labelled()])  # pyright: ignore
+        np.testing.assert_allclose(found.betas, truth, atol=1e-4)
     out = tmp_path / "table"
     data_flag = ("--data", folder / "data")
-    assert idhand("evaluate", network, fit, better, *data_flag, "--out", out) == 0
-    untrained, fitted, refined = (
-        {name: metric["mean"] for name, metric in report["metrics"].items()}
-        for report in json.loads((out / "report.json").read_text())
-    )
-    assert fitted["mpjpe_root"] < 30, "a hand that was fitted lies on the hand in the photo"
-    assert fitted["rest_verts"] < 0.01, "the true shape was used"
-    assert refined["pixels"] < untrained["pixels"]
+    assert idhand("evaluate", *files, *data_flag, "--out", out) == 0
+    reports = json.loads((out / "report.json").read_text())
+    errors_mm = [report["metrics"]["mpjpe_root"]["mean"] for report in reports]
+    assert errors_mm[2] < 30, "a hand that was fitted lies on the hand in the photo"
+    assert errors_mm[4] < errors_mm[3], "refinement brings joints back"
+    assert max(report["metrics"]["rest_verts"]["mean"] for report in reports) < 0.01, "true shape"
     capsys.readouterr()
     assert idhand("calibrate", "--predictions", tmp_path / "own.npz", "--out", tmp_path) == 2
     assert idhand("predict", film, *data, "--out", tmp_path / "own.npz") == 0
@@ -174,6 +175,16 @@ def test_predict_refine_evaluate_calibrate(
     betas = Predictions.load(by_profile).betas
     assert betas is not None
     np.testing.assert_allclose(betas[4], me.betas, atol=1e-5)
+
+
+def with_turned_joints(path: Path) -> Predictions:
+    """Predictions whose finger joints are turned by some 10° each."""
+    fit = Predictions.load(path)
+    assert fit.rotations is not None
+    vectors = torch.randn(len(fit), 15, 3, generator=torch.Generator().manual_seed(0)).double()
+    turned = fit.rotations.copy()
+    turned[:, 1:] = turned[:, 1:] @ rotation_from_vector(0.1 * vectors).numpy()
+    return replace(fit, rotations=turned)
 
 
 def test_reproduce(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -110,13 +110,15 @@ def open_studio(command: Command) -> Any:
 
 def _compile(studio: Any) -> None:
     """Have the renderer compiled before anything is counted or timed, by rendering a picture."""
-    from idhand.synth.compiled import SECONDS, code_folder, is_compiled
+    from idhand.synth.compiled import SECONDS, code_folder, is_compiled, is_kept
 
     if not is_compiled():
-        say(
-            f"compiling the renderer: about {SECONDS} s of one core, the first time only "
-            f"(the code is kept in {code_folder()})"
+        how_often = (
+            f"the first time only (the code is kept in {code_folder()})"
+            if is_kept()
+            else f"at every start, because {code_folder()} cannot be written to"
         )
+        say(f"compiling the renderer: about {SECONDS} s of one core, {how_often}")
     studio[0]
 
 

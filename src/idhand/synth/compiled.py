@@ -7,6 +7,7 @@ hash of all sources of this package.
 
 import hashlib
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config as numba_config
+import numba.core.config
 
 from idhand.assets import cache_folder
 
+numba_config: Any = numba.core.config
 SECONDS = 30
 """That compiling everything takes, about, on one core."""
 
@@ -51,18 +53,27 @@ def is_compiled() -> bool:
     return next(code_folder().glob("**/*.nbc"), None) is not None
 
 
+@cache
+def is_kept() -> bool:
+    """Whether machine code can be kept; else every start compiles."""
+    try:
+        code_folder().mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(code_folder(), os.W_OK)
+
+
 def _compiled(function: Callable[..., Any], *, fastmath: bool) -> Any:
     plain = inspect.unwrap(function)
+    if not is_kept():
+        return numba.njit(nogil=True, fastmath=fastmath)(plain)
     with _kept_in(code_folder()):
-        try:
-            return numba.njit(nogil=True, fastmath=fastmath, cache=True)(plain)
-        except RuntimeError:  # numba finds no folder that it may write to
-            return numba.njit(nogil=True, fastmath=fastmath)(plain)
+        return numba.njit(nogil=True, fastmath=fastmath, cache=True)(plain)
 
 
 @contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
-    """Let numba keep code in this folder; it falls back to its own if that cannot be written."""
+    """Let numba keep code in this folder, which must be writable."""
     before = numba_config.CACHE_DIR
     numba_config.CACHE_DIR = str(folder)
     try:
