@@ -9,8 +9,8 @@ import pytest
 from idhand.assets import open_hand
 from idhand.cli import main
 from idhand.data import encode_sample, write_shards
-from idhand.experiments.looks import Looks
 from idhand.identity import Identity, measure
+from idhand.methods.detections import DetectedHands
 from idhand.nets.files import save_net
 from idhand.predictions import Predictions
 from tests.test_data_shards import Fake, jpeg_of
@@ -43,10 +43,13 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def looks(data: Path, net: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def detected(data: Path, net: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the hand net sees, written by the first prediction."""
-    folder = tmp_path_factory.mktemp("looks")
-    assert predict(net, "--data", data, "--out", folder / "p.npz", "--looks", folder / "l.npz") == 0
+    folder = tmp_path_factory.mktemp("detected")
+    assert (
+        predict(net, "--data", data, "--out", folder / "p.npz", "--detections", folder / "l.npz")
+        == 0
+    )
     return folder / "l.npz"
 
 
@@ -59,22 +62,22 @@ def refine(*arguments: str | Path) -> int:
 
 
 def test_a_network_and_a_set_give_a_file(
-    data: Path, net: Path, looks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, net: Path, detected: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = Looks.load(looks).features
+    kept = DetectedHands.load(detected).features
     assert kept is not None
-    assert predict(net, "--data", data, "--out", tmp_path / "p.npz", "--looks", looks) == 0
+    assert predict(net, "--data", data, "--out", tmp_path / "p.npz", "--detections", detected) == 0
     assert "4 hands in 5 pictures of 2 people" in capsys.readouterr().out
     found = Predictions.load(tmp_path / "p.npz")
     assert found.method == "small"
     assert found.header["dataset"] == "demo"
     missed = [name for name, hit in zip(found.sample_id, found.found, strict=True) if not hit]
     assert missed == ["black"]
-    assert (tmp_path / "p.npz").read_bytes() == (looks.parent / "p.npz").read_bytes()
+    assert (tmp_path / "p.npz").read_bytes() == (detected.parent / "p.npz").read_bytes()
 
 
 def test_shapes_come_from_everywhere(
-    data: Path, net: Path, looks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, net: Path, detected: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, betas = open_hand(), np.linspace(-1, 1, 16)
     profile = Identity(
@@ -85,18 +88,18 @@ def test_shapes_come_from_everywhere(
     )
     (tmp_path / "profiles").mkdir()
     profile.save(tmp_path / "profiles" / "someone.hand.json")
-    anonymous = Predictions.load(looks.parent / "p.npz")
+    anonymous = Predictions.load(detected.parent / "p.npz")
     assert anonymous.betas is not None
     mine = [row for row, subject in enumerate(anonymous.subject) if subject == "someone"]
     wanted = {
         "true": demo_samples()[0].betas,
         "mean": np.zeros(16),
         str(tmp_path / "profiles"): betas,
-        str(looks.parent / "p.npz"): anonymous.betas[mine].mean(0),
+        str(detected.parent / "p.npz"): anonymous.betas[mine].mean(0),
     }
     for source, shape in wanted.items():
         out = tmp_path / "out.npz"
-        flags = ("--data", data, "--out", out, "--looks", looks, "--shapes", source)
+        flags = ("--data", data, "--out", out, "--detections", detected, "--shapes", source)
         assert predict(net, *flags) == 0
         known = Predictions.load(out)
         assert known.betas is not None
@@ -104,27 +107,27 @@ def test_shapes_come_from_everywhere(
     assert "1 person has no shape (e.g. other)" in capsys.readouterr().err
 
 
-def test_predictions_are_refined(data: Path, looks: Path, tmp_path: Path) -> None:
+def test_predictions_are_refined(data: Path, detected: Path, tmp_path: Path) -> None:
     for solver in ("second_order", "paper_adam"):
         out = tmp_path / f"{solver}.npz"
-        start = looks.parent / "p.npz"
-        flags = ("--data", data, "--out", out, "--looks", looks, "--solver", solver)
+        start = detected.parent / "p.npz"
+        flags = ("--data", data, "--out", out, "--detections", detected, "--solver", solver)
         assert refine(start, *flags) == 0
         assert Predictions.load(out).found.sum() == 4
     free = tmp_path / "free.npz"
     flags = ("--data", data, "--out", free, "--shape", "free", "--directions", "both")
-    assert refine(looks.parent / "p.npz", *flags) == 0
+    assert refine(detected.parent / "p.npz", *flags) == 0
     assert Predictions.load(free).method == "small + refined, free shape"
 
 
 def test_mistakes_end_as_sentences(
-    data: Path, net: Path, looks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, net: Path, detected: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def told(code: int) -> str:
         assert code == 2
         return capsys.readouterr().err
 
-    flags = ("--data", data, "--looks", looks, "--out", tmp_path / "p.npz")
+    flags = ("--data", data, "--detections", detected, "--out", tmp_path / "p.npz")
     capsys.readouterr()
     assert "no such file" in told(predict(tmp_path / "none.safetensors", *flags))
     assert "no such file" in told(predict(net, *flags, "--shapes", tmp_path / "none.npz"))
@@ -136,11 +139,13 @@ def test_mistakes_end_as_sentences(
     assert "hand model 'mano'" in told(predict(foreign, *flags))
     given = tmp_path / "given.safetensors"
     save_net(small_net(identity="given", shape_cov=False), given, {})
-    new = ("--data", data, "--looks", tmp_path / "l.npz", "--out", tmp_path / "p.npz")
+    new = ("--data", data, "--detections", tmp_path / "l.npz", "--out", tmp_path / "p.npz")
     assert "needs everybody's" in told(predict(given, *new))
     assert not (tmp_path / "l.npz").exists(), "nobody looked at anything before"
     write_shards(Demo(count=1, seed=1), tmp_path / "other", workers=1)
     other = ("--data", tmp_path / "other", "--out", tmp_path / "p.npz")
-    assert "tells of other data" in told(predict(net, *other, "--looks", looks))
-    assert "another data set" in told(refine(looks.parent / "p.npz", *other))
+    assert "holds the hands of another data set" in told(
+        predict(net, *other, "--detections", detected)
+    )
+    assert "another data set" in told(refine(detected.parent / "p.npz", *other))
     assert not (tmp_path / "p.npz").exists()

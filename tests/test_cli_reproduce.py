@@ -71,6 +71,18 @@ def test_a_person_without_a_hand_does_not_stop_the_others(
     assert "no hand was found in any of the 12 pictures" in capsys.readouterr().err
 
 
+def test_people_are_listed_by_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    predictions, _ = guesses(3, 2)
+    names = {"person-0": "person-10", "person-1": "person-2", "person-2": "anna"}
+    shuffled = replace(predictions, subject=tuple(names[who] for who in predictions.subject))
+    assert calibrate(shuffled, tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines[:3]] == ["anna", "person-2", "person-10"]
+    unknown = replace(predictions, subject=("",) * len(predictions))
+    assert calibrate(unknown, tmp_path) == 2
+    assert "nobody knows whose hand they show" in capsys.readouterr().err
+
+
 def test_modes_and_a_ruler(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     predictions, _ = guesses(1, 6)
     assert predictions.betas is not None

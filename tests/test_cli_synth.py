@@ -5,12 +5,14 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numba
+import numba.core.config
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +23,7 @@ from idhand.cli import main
 from idhand.cli.synth import Command, configured
 from idhand.data import Shards, decode_sample
 from idhand.records import Sample
+from idhand.synth.compiled import code_folder, compiled, is_compiled, is_kept
 from idhand.view.gallery import PART_COLOURS, TILE_PX, contact_sheet, with_truth
 from tests.test_data_shards import Fake, group_is_gone, make_sample, wait_until
 
@@ -70,6 +73,42 @@ def test_a_set_and_its_gallery(studio: None, tmp_path: Path, capsys):
     assert "0.2 MB (all were there already). Written to" in capsys.readouterr().out
     assert synth("--images", "25", "--out", tmp_path, "--seed", "1") == 2
     assert "config.seed is 0 there and 1 now. Use the same settings" in capsys.readouterr().err
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Another folder for machine code."""
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", str(tmp_path / "code"))
+    for cached in (code_folder, is_kept):
+        cached.cache_clear()
+    yield tmp_path / "code"
+    for cached in (code_folder, is_kept):
+        cached.cache_clear()
+
+
+def test_compiling_is_announced_once(studio: None, code: Path, tmp_path: Path, capsys):
+    flags = ("--images", "10", "--out", tmp_path / "set", "--workers", "1")
+    assert synth(*flags) == 0
+    assert "compiling the renderer: about 30 s of one core, the first" in capsys.readouterr().err
+    assert compiled(_twice)(4) == 8
+    assert [path.name for path in code.iterdir()] == [code_folder().name]
+    assert is_compiled()
+    assert synth(*flags) == 0
+    assert "compiling" not in capsys.readouterr().err
+
+
+def test_code_that_cannot_be_kept_is_compiled_at_every_start(
+    studio: None, code: Path, tmp_path: Path, capsys
+):
+    code.touch()  # no folder can be made there
+    assert compiled(_twice)(4) == 8
+    assert not is_compiled()
+    assert synth("--images", "10", "--out", tmp_path / "set", "--workers", "1") == 0
+    assert "at every start, because" in capsys.readouterr().err
+
+
+def _twice(x):
+    return 2 * x
 
 
 def test_a_gallery_alone(studio: None, tmp_path: Path, capsys):

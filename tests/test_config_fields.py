@@ -299,6 +299,7 @@ def is_served(config: RegressorConfig) -> str:
 
 
 NET = RegressorConfig(
+        hand_model="idhand-open-1", num_betas=16,
     backbone="hand_lite", identity="film", trunk=16, hidden=(12,), shape_cov=True,
     confidence="linear",
 )  # fmt: skip

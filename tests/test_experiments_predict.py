@@ -1,4 +1,4 @@
-"""Looks, predictions from them, and their refinement: exact scenes, and the bundled pictures."""
+"""Detected hands, predictions, their refinement: exact scenes, and the bundled pictures."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,11 +15,12 @@ from torch.testing import assert_close
 from idhand.assets import open_hand
 from idhand.cli.demo import read_demo
 from idhand.detection import HandDetector
-from idhand.experiments.looks import Looks, look
-from idhand.experiments.predicting import landmark_fit, predict, predict_images
-from idhand.experiments.refining import RefineConfig, refine
-from idhand.experiments.rows import wrists
 from idhand.geometry import project, rotation_from_vector, sixd_from_rotation
+from idhand.methods.detections import DetectedHands, detect_hands
+from idhand.methods.pictures import predict_images
+from idhand.methods.predicting import landmark_fit, predict
+from idhand.methods.refining import RefineConfig, refine
+from idhand.methods.rows import wrists
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import box_roi, crop_of, landmark_roi, view_of
 from idhand.nets.regressor import Regressor, RegressorConfig
@@ -38,6 +39,7 @@ NUM_DEMO = 3
 def small_net(**changes: Any) -> Regressor:
     """Random weights that do say something."""
     config = RegressorConfig(
+        hand_model="idhand-open-1", num_betas=16,
         backbone="hand_full", identity="film", trunk=16, hidden=(16,), shape_hidden=(16,),
         shape_cov=True, init="plain",
     )  # fmt: skip
@@ -89,8 +91,10 @@ def demo_samples() -> tuple[Sample, ...]:
 
 
 @cache
-def demo_looks() -> Looks:
-    return look(demo_samples(), detector(), HandBackbone("hand_full"), header={"data": "hash"})
+def demo_detected() -> DetectedHands:
+    return detect_hands(
+        demo_samples(), detector(), HandBackbone("hand_full"), header={"data": "hash"}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,20 +105,20 @@ class Scene:
     betas: Tensor
     wrist: Tensor
     """Of the mirrored right hand."""
-    looks: Looks
+    detected: DetectedHands
 
     def predictions(self, turn_rad: float = 0.0) -> Predictions:
         """A method that sees each joint turned by about so much, and the true shapes."""
         rng = torch.Generator().manual_seed(5)
-        n = len(self.looks)
+        n = len(self.detected)
         turns = turn_rad * torch.randn(n, 16, 3, generator=rng, dtype=torch.float64)
         return Predictions(
             header={"model": open_hand().name, "method": "guess"},
-            sample_id=self.looks.sample_id,
-            subject=self.looks.subject,
-            is_right=self.looks.is_right,
-            found=self.looks.found,
-            K=self.looks.K,
+            sample_id=self.detected.sample_id,
+            subject=self.detected.subject,
+            is_right=self.detected.is_right,
+            found=self.detected.found,
+            K=self.detected.K,
             rotations=(rotation_from_vector(turns) @ self.rotations).numpy(),
             betas=self.betas.numpy(),
             confidence=np.arange(float(n)),
@@ -141,7 +145,7 @@ def scene(n: int = 6) -> Scene:
     cam = points * np.where(is_right[:, None, None], 1.0, FLIP)
     pixels = project(torch.from_numpy(cam), torch.from_numpy(K)).numpy()
     z_px = 600 * (cam[..., 2] - cam[:, :1, 2]) / cam[:, :1, 2]
-    looks = Looks(
+    detected = DetectedHands(
         header={"dataset": "exact"},
         sample_id=tuple(f"{i:02d}" for i in range(n)),
         subject=tuple(f"person-{i // 2}" for i in range(n)),
@@ -157,7 +161,7 @@ def scene(n: int = 6) -> Scene:
         R_cam_view=np.tile(np.eye(3), (n, 1, 1)),
         features=None,
     )
-    return Scene(rotations=rotations, betas=betas, wrist=wrist, looks=looks)
+    return Scene(rotations=rotations, betas=betas, wrist=wrist, detected=detected)
 
 
 def keypoints_cam(predictions: Predictions, rows: Any = slice(None)) -> np.ndarray:
@@ -206,7 +210,7 @@ def test_landmark_points_are_those_of_the_objective() -> None:
 def official_scene(turn_rad: float) -> dict[str, Any]:
     exact = scene()
     hand = open_hand().with_shape(exact.betas)
-    K = torch.from_numpy(exact.looks.K)
+    K = torch.from_numpy(exact.detected.K)
     pixels = project(hand.posed(exact.rotations, exact.wrist).keypoints, K)
     R = torch.from_numpy(exact.predictions(turn_rad).rotations)
     return {"hand": hand, "sixd": sixd_from_rotation(R), "points_px": pixels, "K": K}
@@ -241,7 +245,7 @@ def test_official_config_says_what_is_wrong() -> None:
         OfficialConfig(rates=(0.0, 1e-3))
 
 
-# ------------------------------------------------------------------------------- looks
+# ------------------------------------------------------------------------------- detected
 
 
 def test_a_known_box_needs_no_palm() -> None:
@@ -281,33 +285,33 @@ def test_a_box_that_is_none_is_refused() -> None:
 
 
 def test_looks_hold_what_the_net_saw() -> None:
-    looks, samples = demo_looks(), demo_samples()
-    assert looks.found.tolist() == [True, True, True, True, False]
+    detected, samples = demo_detected(), demo_samples()
+    assert detected.found.tolist() == [True, True, True, True, False]
     label = HandBackbone("hand_full").label
-    assert looks.header == {"dataset": "demo", "data": "hash", "features": label}
-    assert looks.features is not None
+    assert detected.header == {"dataset": "demo", "data": "hash", "features": label}
+    assert detected.features is not None
     for name in ("landmarks_px", "R_cam_view", "score", "features"):
-        assert np.isnan(getattr(looks, name)[-1]).all()
-    hand = looks.detection(1)
+        assert np.isnan(getattr(detected, name)[-1]).all()
+    hand = detected.detection(1)
     assert hand is not None
-    assert looks.detection(4) is None
+    assert detected.detection(4) is None
     again = detector().in_box(samples[1].rgb, samples[1].bbox_px, is_right=samples[1].is_right)
     assert again is not None
     assert all(np.array_equal(getattr(hand, name), value) for name, value in vars(again).items())
     view = view_of(landmark_roi(hand.landmarks_px), samples[1].K, None, samples[1].is_right)
     image = torch.from_numpy(crop_of(samples[1].rgb, view)).permute(2, 0, 1)[None] / 255
     alone = HandBackbone("hand_full")(image)[0].numpy()
-    assert np.allclose(looks.features[1], alone, rtol=2e-3, atol=2e-3)
-    assert np.array_equal(looks.R_cam_view[1], view.R_cam_view)
+    assert np.allclose(detected.features[1], alone, rtol=2e-3, atol=2e-3)
+    assert np.array_equal(detected.R_cam_view[1], view.R_cam_view)
 
 
 def test_looks_come_back_from_disk_and_say_what_is_wrong(tmp_path: Path) -> None:
-    looks = demo_looks()
-    looks.save(tmp_path / "a.npz")
-    looks.save(tmp_path / "b.npz")
+    detected = demo_detected()
+    detected.save(tmp_path / "a.npz")
+    detected.save(tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    back = Looks.load(tmp_path / "a.npz")
-    for name, value in vars(looks).items():
+    back = DetectedHands.load(tmp_path / "a.npz")
+    for name, value in vars(detected).items():
         same = getattr(back, name)
         if isinstance(value, np.ndarray):
             assert same.dtype == value.dtype
@@ -315,61 +319,61 @@ def test_looks_come_back_from_disk_and_say_what_is_wrong(tmp_path: Path) -> None
         else:
             assert same == value
     with pytest.raises(ValueError, match=r"\.npz"):
-        looks.save(tmp_path / "a.txt")
+        detected.save(tmp_path / "a.txt")
     (tmp_path / "half.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:5000])
     with pytest.raises(ValueError, match="damaged"):
-        Looks.load(tmp_path / "half.npz")
+        DetectedHands.load(tmp_path / "half.npz")
     scene().predictions().save(tmp_path / "predictions.npz")
-    with pytest.raises(ValueError, match="no file of looks"):
-        Looks.load(tmp_path / "predictions.npz")
+    with pytest.raises(ValueError, match="no file of detected"):
+        DetectedHands.load(tmp_path / "predictions.npz")
     with pytest.raises(FileNotFoundError):
-        Looks.load(tmp_path / "nothing.npz")
+        DetectedHands.load(tmp_path / "nothing.npz")
 
 
 def test_looks_are_chosen_by_person_and_by_picture() -> None:
-    looks = demo_looks()
-    people = looks.by_subject()
+    detected = demo_detected()
+    people = detected.by_subject()
     assert list(people) == ["someone", "other"]
     assert people["other"].sample_id == ("mirror", "black")
-    assert looks.of(["black", looks.sample_id[0]]).found.tolist() == [False, True]
+    assert detected.of(["black", detected.sample_id[0]]).found.tolist() == [False, True]
     with pytest.raises(ValueError, match="another data set"):
-        looks.of(["stranger"])
+        detected.of(["stranger"])
 
 
 def test_pictures_without_a_camera_are_refused() -> None:
     lost = replace(demo_samples()[0], K=np.full((3, 3), np.nan))
     with pytest.raises(ValueError, match="has no camera"):
-        look([lost], detector(), None)
+        detect_hands([lost], detector(), None)
     boxless = replace(demo_samples()[0], bbox_px=np.zeros(4))
     with pytest.raises(ValueError, match="of 'demo': the box"):
-        look([boxless], detector(), None)
+        detect_hands([boxless], detector(), None)
     with pytest.raises(ValueError, match="no pictures"):
-        look([], detector(), None)
+        detect_hands([], detector(), None)
 
 
 # ------------------------------------------------------------------------------- predictions
 
 
 def test_predictions_are_the_networks_in_the_camera_frame() -> None:
-    net, looks = small_net(), demo_looks()
-    found = predict(net, looks)
-    assert looks.features is not None
-    hits = np.flatnonzero(looks.found)
+    net, detected = small_net(), demo_detected()
+    found = predict(net, detected)
+    assert detected.features is not None
+    hits = np.flatnonzero(detected.found)
     with torch.inference_mode():
-        estimate = net.from_features(torch.from_numpy(looks.features[hits]).float())
+        estimate = net.from_features(torch.from_numpy(detected.features[hits]).float())
     assert found.rotations is not None
     assert found.betas is not None
     assert found.betas_cov is not None
-    assert found.found.tolist() == looks.found.tolist()
-    wrist = looks.R_cam_view[hits] @ estimate.rotations[:, 0].double().numpy()
+    assert found.found.tolist() == detected.found.tolist()
+    wrist = detected.R_cam_view[hits] @ estimate.rotations[:, 0].double().numpy()
     assert np.allclose(found.rotations[hits, 0], wrist, atol=1e-6)
     assert np.allclose(found.rotations[hits, 1:], estimate.rotations[:, 1:], atol=1e-6)
     assert np.allclose(found.betas[hits], estimate.betas, atol=1e-6)
-    assert (found.points_px == looks.landmarks_px)[hits].all()
+    assert (found.points_px == detected.landmarks_px)[hits].all()
     assert found.header == {
         "model": open_hand().name, "method": "film (anonymous)", "dataset": "demo", "data": "hash"
     }  # fmt: skip
-    batched = predict(net, looks, batch=3)
+    batched = predict(net, detected, batch=3)
     assert batched.wrist_cam is not None
     assert found.wrist_cam is not None
     assert np.allclose(batched.wrist_cam, found.wrist_cam, atol=1e-5, equal_nan=True)
@@ -377,16 +381,16 @@ def test_predictions_are_the_networks_in_the_camera_frame() -> None:
 
 def test_the_wrist_of_a_known_form_is_where_it_must_be() -> None:
     exact = scene()
-    placed = wrists(exact.looks, exact.rotations.numpy(), exact.betas.numpy(), open_hand())
-    truth = exact.wrist.numpy() * np.where(exact.looks.is_right[:, None], 1.0, FLIP)
+    placed = wrists(exact.detected, exact.rotations.numpy(), exact.betas.numpy(), open_hand())
+    truth = exact.wrist.numpy() * np.where(exact.detected.is_right[:, None], 1.0, FLIP)
     # Weak perspective: exact but for the hand's own depth.
     assert np.allclose(placed, truth, atol=0.03)
 
 
 def test_a_known_person_changes_what_the_network_says_and_others_stay_unknown() -> None:
-    net, looks = small_net(), demo_looks()
+    net, detected = small_net(), demo_detected()
     betas = {"someone": np.linspace(-1, 1, 16)}
-    anonymous, known = predict(net, looks), predict(net, looks, betas)
+    anonymous, known = predict(net, detected), predict(net, detected, betas)
     assert known.betas is not None
     assert known.betas_cov is None
     assert np.allclose(known.betas[:3], betas["someone"], atol=1e-6)
@@ -397,28 +401,28 @@ def test_a_known_person_changes_what_the_network_says_and_others_stay_unknown() 
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
-    looks, zero = demo_looks(), np.zeros(16)
+    detected, zero = demo_detected(), np.zeros(16)
     given = small_net(identity="given", shape_cov=False)
     with pytest.raises(ValueError, match=r"1 of 2 persons have no shape \(first: other\)"):
-        predict(given, looks, {"someone": zero})
+        predict(given, detected, {"someone": zero})
     with pytest.raises(ValueError, match="give it each person's betas"):
-        predict(given, looks)
+        predict(given, detected)
     with pytest.raises(ValueError, match="takes none"):
-        predict(small_net(identity="predicted"), looks, {"someone": zero})
+        predict(small_net(identity="predicted"), detected, {"someone": zero})
     with pytest.raises(ValueError, match="have 16 betas, one of 10"):
-        predict(small_net(), looks, {"someone": np.zeros(10)})
+        predict(small_net(), detected, {"someone": np.zeros(10)})
     with pytest.raises(ValueError, match="trained for the hand model 'mano'"):
-        predict(small_net(hand_model="mano"), looks)
+        predict(small_net(hand_model="mano"), detected)
 
 
 def test_features_and_hands_must_be_there() -> None:
-    looks = demo_looks()
-    with pytest.raises(ValueError, match="the looks have none"):
-        predict(small_net(), replace(looks, features=None))
-    with pytest.raises(ValueError, match="'hand_lite', but the looks have 1279"):
-        predict(small_net(backbone="hand_lite"), looks)
+    detected = demo_detected()
+    with pytest.raises(ValueError, match="the detected have none"):
+        predict(small_net(), replace(detected, features=None))
+    with pytest.raises(ValueError, match="'hand_lite', but the detected have 1279"):
+        predict(small_net(backbone="hand_lite"), detected)
     with pytest.raises(ValueError, match="no hand was found in any of the 1 pictures"):
-        predict(small_net(), looks.select([4]))
+        predict(small_net(), detected.select([4]))
 
 
 def test_a_network_with_its_own_backbone_sees_the_crops() -> None:
@@ -434,29 +438,29 @@ def test_a_network_with_its_own_backbone_sees_the_crops() -> None:
         rotations = net(image).rotations[0].double().numpy()
     assert alone.rotations is not None
     assert np.allclose(alone.rotations[3], view.to_camera(rotations), atol=1e-4)
-    with pytest.raises(ValueError, match="need the looks"):
+    with pytest.raises(ValueError, match="need the detected"):
         predict_images(net, samples, cut="landmark")
 
 
 def test_crops_about_landmarks_and_features_say_the_same() -> None:
-    net, looks = small_net(), demo_looks()
-    by_crop = predict_images(net, demo_samples(), cut="landmark", points=looks)
-    by_feature = predict(net, looks)
-    assert by_crop.found.tolist() == looks.found.tolist()
+    net, detected = small_net(), demo_detected()
+    by_crop = predict_images(net, demo_samples(), cut="landmark", points=detected)
+    by_feature = predict(net, detected)
+    assert by_crop.found.tolist() == detected.found.tolist()
     assert by_crop.wrist_cam is not None
     assert by_feature.rotations is not None
     assert by_crop.rotations is not None
     assert np.allclose(by_crop.rotations, by_feature.rotations, atol=0.02, equal_nan=True)
     with pytest.raises(ValueError, match="another data set"):
-        predict_images(net, demo_samples(), points=looks.select([0]))
+        predict_images(net, demo_samples(), points=detected.select([0]))
 
 
 def test_the_landmark_fit_is_the_pipelines() -> None:
-    looks, pipe = demo_looks(), load()
-    fitted = landmark_fit(looks, model=open_hand(), batch=2)
-    hand = looks.detection(3)
+    detected, pipe = demo_detected(), load()
+    fitted = landmark_fit(detected, model=open_hand(), batch=2)
+    hand = detected.detection(3)
     assert hand is not None
-    (result,) = pipe.fit([hand], looks.K[3])
+    (result,) = pipe.fit([hand], detected.K[3])
     assert fitted.rotations is not None
     assert fitted.wrist_cam is not None
     assert np.allclose(fitted.rotations[3], result.rotations, atol=1e-6)
@@ -466,12 +470,12 @@ def test_the_landmark_fit_is_the_pipelines() -> None:
     assert variances.min() > 0
     assert variances.max() < 1.2  # no wider than the population
     shapes = {name: np.full(16, 0.1) for name in ("someone", "other")}
-    known = landmark_fit(looks, shapes, model=open_hand())
+    known = landmark_fit(detected, shapes, model=open_hand())
     assert known.betas_cov is None
     assert known.betas is not None
-    assert np.allclose(known.betas[looks.found], 0.1)
+    assert np.allclose(known.betas[detected.found], 0.1)
     with pytest.raises(ValueError, match="no shape"):
-        landmark_fit(looks, {"someone": np.zeros(16)}, model=open_hand())
+        landmark_fit(detected, {"someone": np.zeros(16)}, model=open_hand())
 
 
 # ------------------------------------------------------------------------------- refinement
@@ -481,11 +485,11 @@ def test_the_landmark_fit_is_the_pipelines() -> None:
 def test_refining_brings_hands_nearer_to_the_truth(directions: Any) -> None:
     exact = scene()
     before = exact.predictions(0.12)
-    placed = wrists(exact.looks, before.rotations, before.betas, open_hand())  # pyright: ignore
+    placed = wrists(exact.detected, before.rotations, before.betas, open_hand())  # pyright: ignore
     start = replace(before, wrist_cam=placed)
     after = refine(
         before,
-        exact.looks,
+        exact.detected,
         config=RefineConfig(refinement=replace(network_only(), trust=Trust(directions=directions))),
     )
     truth = true_keypoints(exact)
@@ -501,13 +505,13 @@ def test_refining_brings_hands_nearer_to_the_truth(directions: Any) -> None:
 def test_a_network_s_own_keypoints_are_fitted() -> None:
     """The landmark net is off to one side; the network marks the keypoints where they are."""
     exact = scene()
-    off = replace(exact.looks, landmarks_px=exact.looks.landmarks_px + 8.0)
+    off = replace(exact.detected, landmarks_px=exact.detected.landmarks_px + 8.0)
     truth, right = true_keypoints(exact), exact.predictions()
     zero = np.zeros(3)
     pixels = [
         cv2.projectPoints(points * (1.0 if is_right else FLIP), zero, zero, K, dist)[0][:, 0]
         for points, is_right, K, dist in zip(
-            truth, exact.looks.is_right, exact.looks.K, exact.looks.dist, strict=True
+            truth, exact.detected.is_right, exact.detected.K, exact.detected.dist, strict=True
         )
     ]
     marked = replace(
@@ -533,18 +537,18 @@ def test_a_network_s_own_keypoints_are_fitted() -> None:
 
 def test_predictions_hold_the_keypoints_that_the_net_marks() -> None:
     samples = demo_samples()
-    looks = look(samples, detector(), HandBackbone("hand_studio"))
-    marked = predict(small_net(backbone="hand_studio"), looks)
+    detected = detect_hands(samples, detector(), HandBackbone("hand_studio"))
+    marked = predict(small_net(backbone="hand_studio"), detected)
     assert marked.header["points"] == "keypoints"
     assert marked.points_px is not None
-    found = looks.found
+    found = detected.found
     off = {
         name: np.linalg.norm(points[found] - true_points(samples)[found], axis=-1).mean()
-        for name, points in (("network", marked.points_px), ("landmarks", looks.landmarks_px))
+        for name, points in (("network", marked.points_px), ("landmarks", detected.landmarks_px))
     }
     assert off["network"] < 0.8 * off["landmarks"]
     with pytest.raises(ValueError, match="look again for this network"):
-        predict(small_net(), looks)
+        predict(small_net(), detected)
 
 
 def true_points(samples: Any) -> np.ndarray:
@@ -555,9 +559,9 @@ def test_directions_of_the_network_hold_its_pose() -> None:
     """Where the landmark net errs in depth, only the network's word keeps the fingers in place."""
     exact = scene()
     flat = replace(
-        exact.looks,
-        landmarks_z_px=0 * exact.looks.landmarks_z_px,
-        landmarks_world=exact.looks.landmarks_world * np.array([1.0, 1.0, 0.0]),
+        exact.detected,
+        landmarks_z_px=0 * exact.detected.landmarks_z_px,
+        landmarks_world=exact.detected.landmarks_world * np.array([1.0, 1.0, 0.0]),
     )
     truth = true_keypoints(exact)
     errors = {}
@@ -576,7 +580,7 @@ def test_batches_do_not_change_refinement() -> None:
         whole, parts = (
             refine(
                 exact.predictions(0.1),
-                exact.looks,
+                exact.detected,
                 config=RefineConfig(solver=solver, batch=batch),  # pyright: ignore
             )
             for batch in (256, 4)
@@ -587,7 +591,7 @@ def test_batches_do_not_change_refinement() -> None:
 
 def test_a_free_shape_says_how_sure_it_is() -> None:
     exact = scene()
-    free = refine(exact.predictions(0.1), exact.looks, config=RefineConfig(shape="free"))
+    free = refine(exact.predictions(0.1), exact.detected, config=RefineConfig(shape="free"))
     assert free.betas is not None
     assert free.betas_cov is not None
     assert not np.allclose(free.betas, exact.betas)
@@ -598,7 +602,7 @@ def test_a_free_shape_says_how_sure_it_is() -> None:
 def test_the_papers_adam_refines_predictions() -> None:
     exact = scene()
     config = RefineConfig(solver="paper_adam")
-    after = refine(exact.predictions(0.1), exact.looks, config=config)
+    after = refine(exact.predictions(0.1), exact.detected, config=config)
     assert after.rotations is not None
     assert after.wrist_cam is not None
     wrist = after.wrist_cam * np.where(after.is_right[:, None], 1.0, FLIP)
@@ -607,8 +611,8 @@ def test_the_papers_adam_refines_predictions() -> None:
         open_hand().landmarks, hand, torch.from_numpy(after.rotations), torch.from_numpy(wrist)
     )
     real = points.numpy() * np.where(after.is_right[:, None, None], 1.0, FLIP)
-    pixels = project(torch.from_numpy(real), torch.from_numpy(exact.looks.K)).numpy()
-    assert np.linalg.norm(pixels - exact.looks.landmarks_px, axis=-1).mean() < 6
+    pixels = project(torch.from_numpy(real), torch.from_numpy(exact.detected.K)).numpy()
+    assert np.linalg.norm(pixels - exact.detected.landmarks_px, axis=-1).mean() < 6
     assert after.method == "guess + paper's Adam"
 
 
@@ -616,14 +620,14 @@ def test_what_cannot_be_refined_is_refused() -> None:
     exact = scene()
     good = exact.predictions()
     with pytest.raises(ValueError, match="another data set"):
-        refine(replace(good, sample_id=tuple("abcdef")), exact.looks)
+        refine(replace(good, sample_id=tuple("abcdef")), exact.detected)
     with pytest.raises(ValueError, match="hand model 'mano'"):
-        refine(replace(good, header={"model": "mano", "method": "x"}), exact.looks)
+        refine(replace(good, header={"model": "mano", "method": "x"}), exact.detected)
     mesh = replace(good, rotations=None, betas=None, verts_cam=np.zeros((6, 5, 3)))
     with pytest.raises(ValueError, match="meshes alone"):
-        refine(mesh, exact.looks)
+        refine(mesh, exact.detected)
     with pytest.raises(ValueError, match="no hand was found"):
-        refine(replace(good, found=np.zeros(6, bool)), exact.looks)
+        refine(replace(good, found=np.zeros(6, bool)), exact.detected)
     with pytest.raises(ValueError, match="keeps the shape"):
         RefineConfig(solver="paper_adam", shape="free")
     with pytest.raises(ValueError, match="must be positive"):
@@ -633,8 +637,8 @@ def test_what_cannot_be_refined_is_refused() -> None:
 def test_hands_that_one_of_both_lacks_stay_missed() -> None:
     exact = scene()
     some = replace(exact.predictions(), found=np.arange(6) != 1)
-    looks = replace(exact.looks, found=np.arange(6) != 4)
-    after = refine(some, looks)
+    detected = replace(exact.detected, found=np.arange(6) != 4)
+    after = refine(some, detected)
     assert np.flatnonzero(~after.found).tolist() == [1, 4]
     assert after.rotations is not None
     assert np.isnan(after.rotations[[1, 4]]).all()

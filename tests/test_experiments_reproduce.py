@@ -12,20 +12,33 @@ import pytest
 import torch
 
 from idhand.assets import open_hand
-from idhand.data import Shards, encode_sample, write_shards
-from idhand.evaluation import Interval, measure_errors_mm, measure_sigmas_mm, rest_errors_mm
+from idhand.data import MemoryData, Shards, encode_sample, write_shards
+from idhand.evaluation import (
+    Interval,
+    mean_interval,
+    measure_errors_mm,
+    measure_sigmas_mm,
+    rest_errors_mm,
+)
 from idhand.evaluation.hands import keypoint_regressor
 from idhand.evaluation.metrics import aligned_to, bone_errors_mm, distances_mm
-from idhand.experiments.curve import Method, calibration_curve
-from idhand.experiments.looks import Looks
-from idhand.experiments.nets import Nets
-from idhand.experiments.numbers import is_below, is_not_above, statements
+from idhand.experiments.curve import Variant, calibration_curve
+from idhand.experiments.nets import ExperimentNetworks
+from idhand.experiments.numbers import (
+    Check,
+    Statement,
+    check_below,
+    check_not_above,
+    check_within,
+    is_below,
+    is_not_above,
+    statements,
+)
 from idhand.experiments.presets import BASELINE, ReproduceConfig, Row, rows
-from idhand.experiments.refining import RefineConfig
 from idhand.experiments.reproduce import (
     Results,
+    backbone_of,
     chosen_pictures,
-    looks_header,
     reproduce,
 )
 from idhand.experiments.shapes import (
@@ -36,11 +49,14 @@ from idhand.experiments.shapes import (
     rulers_m,
     shape_errors_mm,
     split_pictures,
+    true_shapes,
     with_lengths,
 )
 from idhand.experiments.writing import summary, write
 from idhand.fusion import CovarianceCalibration, FusionConfig
 from idhand.geometry import project, rotation_from_vector
+from idhand.methods.detections import DetectedHands
+from idhand.methods.refining import RefineConfig
 from idhand.nets.regressor import RegressorConfig
 from idhand.predictions import Predictions
 from idhand.records import Sample
@@ -115,7 +131,7 @@ class Scenes(Fake):
         return encode_sample(sample, jpeg_of(sample))
 
 
-def looks_of(chosen: list[int], header: Mapping[str, str], num_features: int) -> Looks:
+def detected_of(chosen: list[int], header: Mapping[str, str], num_features: int) -> DetectedHands:
     samples, seen = zip(*(scene(index) for index in chosen), strict=True)
     num, found = len(samples), np.array([sample.subject != UNSEEN for sample in samples])
     arrays = {name: np.stack([each[name] for each in seen]) for name in seen[0]}
@@ -124,7 +140,7 @@ def looks_of(chosen: list[int], header: Mapping[str, str], num_features: int) ->
         for name, a in arrays.items()
     }
     rng = np.random.default_rng(0)
-    return Looks(
+    return DetectedHands(
         header={"dataset": "scenes", **header},
         sample_id=tuple(sample.id for sample in samples),
         subject=tuple(sample.subject for sample in samples),
@@ -141,16 +157,17 @@ def looks_of(chosen: list[int], header: Mapping[str, str], num_features: int) ->
 
 
 @cache
-def nets() -> Nets:
+def nets() -> ExperimentNetworks:
     """Random weights that do say something."""
 
     def net(**changes: Any) -> Any:
         small = {"trunk": 16, "hidden": (16,), "shape_hidden": (16,)}
+        small |= {"hand_model": MODEL.name, "num_betas": MODEL.num_betas}
         return RegressorConfig(backbone="hand_full", **small, **changes).build().eval()
 
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        return Nets(
+        return ExperimentNetworks(
             baseline=net(identity="predicted", shape_cov=True),
             identity=net(identity="given"),
             identity_film=net(identity="film", shape_cov=True),
@@ -171,14 +188,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 
 def run(data: Shards, out: Path, **changes: Any) -> Results:
-    """The experiment, with looks that are already there."""
+    """The experiment, with hands that are detected already."""
     quick = RefineConfig(
         refinement=replace(network_only(), max_iterations=3), official=OfficialConfig(steps=(2, 2))
     )
     config = ReproduceConfig(draws=3, refining=quick, **changes)
     chosen, samples = chosen_pictures(data, config)
-    header, num_features = looks_header(data, chosen, nets().baseline), nets().baseline.num_features
-    looks_of([int(sample.id) for sample in samples], header, num_features).save(out / "looks.npz")
+    backbone = backbone_of(nets().baseline)
+    header = {"data": chosen.fingerprint(), "features": backbone.label}
+    indices = [int(sample.id) for sample in samples]
+    detected_of(indices, header, backbone.num_features).save(out / "detections.npz")
     return reproduce(data, out, nets(), config)
 
 
@@ -191,29 +210,29 @@ def results(data: Shards, tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 def test_no_picture_serves_for_both():
-    looks = looks_of(list(range(30)), {}, 4)
-    split = split_pictures(looks, seed=0, overlap=False)
+    detected = detected_of(list(range(30)), {}, 4)
+    split = split_pictures(detected, seed=0, overlap=False)
     used = [row for own in split.calibration.values() for row in own]
     assert len(used) == len(split.evaluated) == 12
     assert not set(used) & set(split.evaluated)
     assert list(split.left_out) == [UNSEEN]
     assert "no hand was found in the 3 calibration pictures of person-4" in split.left_out[UNSEEN]
-    both = split_pictures(looks, seed=0, overlap=True)
+    both = split_pictures(detected, seed=0, overlap=True)
     assert both.calibration == split.calibration
     assert set(both.evaluated) == set(range(24))
 
 
 def test_the_split_is_each_persons_own():
-    looks = looks_of(list(range(30)), {}, 4)
-    whole = split_pictures(looks, seed=0, overlap=False)
-    part = split_pictures(looks.select(range(12)), seed=0, overlap=False)
+    detected = detected_of(list(range(30)), {}, 4)
+    whole = split_pictures(detected, seed=0, overlap=False)
+    part = split_pictures(detected.select(range(12)), seed=0, overlap=False)
     assert part.calibration == {who: whole.calibration[who] for who in ("person-0", "person-1")}
-    other = split_pictures(looks, seed=1, overlap=False)
+    other = split_pictures(detected, seed=1, overlap=False)
     assert other.calibration != whole.calibration
 
 
 def test_one_picture_is_too_few():
-    split = split_pictures(looks_of([0, 6, 7], {}, 4), seed=0, overlap=False)
+    split = split_pictures(detected_of([0, 6, 7], {}, 4), seed=0, overlap=False)
     assert split.left_out == {"person-0": "person-0 has only 1 picture"}
     assert list(split.calibration) == ["person-1"]
 
@@ -300,13 +319,13 @@ def test_a_ruler_improves_shapes():
 def test_the_curve_falls_and_methods_keep_their_order():
     predictions, truth = guesses(30, 20)
     methods = [
-        Method(name=name, predictions=predictions, fusion=FusionConfig(mode=name))
+        Variant(name=name, predictions=predictions, fusion=FusionConfig(mode=name))
         for name in ("mean", "top_k", "softmax")
     ]
     ours = FusionConfig(
         covariance_calibration=replace(calibrated(), shared=0.04 * torch.eye(16).double())
     )
-    methods.append(Method(name="ours", predictions=predictions, fusion=ours))
+    methods.append(Variant(name="ours", predictions=predictions, fusion=ours))
     lengths = rulers_m(truth, MODEL, sigma_m=0.002, seed=0)
 
     def points(seed: int) -> dict[tuple[str, int], Any]:
@@ -449,6 +468,64 @@ def test_the_same_seed_gives_the_same_numbers(data: Shards, tmp_path: Path):
     assert not first.reports_all, "everybody's shape is known"
 
 
+def test_few_people_leave_statements_undecided():
+    """The number that is needed: an interval of a mean narrows with the root of the people."""
+    clear = Interval(estimate=-2.0, low=-3.0, high=-1.0)
+    assert (check_below("", clear, 20).holds, check_below("", clear, 20).people_needed) == (
+        True,
+        None,
+    )
+    worse = Interval(estimate=2.0, low=1.0, high=3.0)
+    assert check_below("", worse, 20).holds is False
+    wide = Interval(estimate=-1.0, low=-3.0, high=1.0)
+    check = check_below("", wide, 20)
+    assert (check.holds, check.people_needed) == (None, 80)
+    rng = np.random.default_rng(0)
+    values = rng.normal(-1.0, 4.6, 80)
+    narrower = mean_interval(values - values.mean() - 1.0, [f"{i}" for i in range(80)], rng)
+    assert narrower.high == pytest.approx(0, abs=0.15), "what 80 people give"
+    none = Interval(estimate=0.0, low=-1.0, high=1.0)
+    assert check_below("", none, 20).people_needed == 10_001, "more than anybody has"
+    alone = Interval(estimate=-1.0, low=np.nan, high=np.nan)
+    assert check_below("", alone, 1).people_needed == 10
+    assert check_not_above("", wide, 20).holds is True
+    assert check_within("", Interval(estimate=1.05, low=1.0, high=1.2), 1.1, 20).holds is True
+    assert check_within("", Interval(estimate=1.15, low=1.0, high=1.3), 1.1, 20).holds is None
+    assert check_within("", Interval(estimate=1.15, low=1.12, high=1.2), 1.1, 20).holds is False
+
+
+def test_a_statement_is_decided_by_all_of_its_checks():
+    yes, no = Check(text="", holds=True), Check(text="", holds=False)
+    informs = Check(text="", holds=None)
+    undecided = Check(text="", holds=None, people_needed=90)
+
+    def answer(*checks: Check) -> str:
+        return Statement(number=1, title="", checks=checks).answer(20)
+
+    assert answer(yes, informs) == "yes"
+    assert answer(yes, undecided) == "cannot be said with 20 people; about 90 are needed"
+    assert answer(undecided, no) == "no"
+    assert answer(informs) == "cannot be said here"
+
+
+def test_pictures_of_unknown_people_are_refused(tmp_path: Path):
+    unknown = MemoryData(replace(scene(index)[0], subject=None) for index in range(3))
+    with pytest.raises(ValueError, match="nobody knows whose hand they show"):
+        reproduce(unknown, tmp_path, nets())
+    fitted = MemoryData(
+        replace(sample, betas=np.full(16, float(index)))
+        for index, sample in enumerate(scene(i)[0] for i in range(2))
+    )
+    with pytest.raises(ValueError, match="no single shape is the person's"):
+        true_shapes(fitted, MODEL)
+
+
+def test_data_of_another_hand_model_is_refused(tmp_path: Path):
+    foreign = MemoryData(replace(scene(index)[0], model="other") for index in range(2))
+    with pytest.raises(ValueError, match="of the hand model 'idhand-open-1', and the data is lab"):
+        reproduce(foreign, tmp_path, nets())
+
+
 def test_overlap_evaluates_all_pictures(data: Shards, tmp_path: Path):
     found = run(data, tmp_path, people=1, overlap=True)
     assert len(found.reports[BASELINE]) == NUM_PICTURES
@@ -457,9 +534,11 @@ def test_overlap_evaluates_all_pictures(data: Shards, tmp_path: Path):
 
 def test_nobody_to_evaluate_is_a_sentence(data: Shards, tmp_path: Path):
     chosen, samples = chosen_pictures(data, ReproduceConfig())
-    header = looks_header(data, chosen, nets().baseline)
-    looks = looks_of([int(sample.id) for sample in samples], header, 4)
-    replace(looks, found=np.zeros(30, bool)).save(tmp_path / "looks.npz")
+    backbone = backbone_of(nets().baseline)
+    header = {"data": chosen.fingerprint(), "features": backbone.label}
+    indices = [int(sample.id) for sample in samples]
+    detected = detected_of(indices, header, backbone.num_features)
+    replace(detected, found=np.zeros(30, bool)).save(tmp_path / "detections.npz")
     with pytest.raises(ValueError, match="nobody can be evaluated"):
         reproduce(data, tmp_path, nets())
     with pytest.raises(ValueError, match="--validation"):

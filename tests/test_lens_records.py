@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from idhand.data.samples import decode_sample, encode_sample
-from idhand.experiments.looks import Looks, blind
 from idhand.lens import Lens, project_px
+from idhand.methods.detections import DetectedHands, undetected
 from idhand.records import Sample
 from idhand.view.results import ImageHands, read_hands, write_hands
 
@@ -67,17 +67,17 @@ def test_shards_keep_every_lens(count: int):
 
 def test_kept_observations_hold_lenses_of_different_lengths(tmp_path: Path):
     plain, rational = np.array([-0.2, 0.05, 0.0, 0.001]), TILTED[:8]
-    kept = blind([sample(plain, "a"), sample(rational, "b")])
+    kept = undetected([sample(plain, "a"), sample(rational, "b")])
     assert kept.dist.shape == (2, 8)
     kept.save(tmp_path / "a.npz")
-    read = Looks.load(tmp_path / "a.npz")
+    read = DetectedHands.load(tmp_path / "a.npz")
     np.testing.assert_array_equal(read.dist[0], [*plain, 0, 0, 0, 0])
     np.testing.assert_array_equal(read.dist[1], rational)
-    assert blind([sample(plain)]).dist.shape == (1, 5), "as files of earlier versions have it"
+    assert undetected([sample(plain)]).dist.shape == (1, 5), "as files of earlier versions have it"
     broken = replace(kept, dist=np.zeros((2, 7)))
     broken.save(tmp_path / "b.npz")
     with pytest.raises(ValueError, match="dist is missing or has another shape"):
-        Looks.load(tmp_path / "b.npz")
+        DetectedHands.load(tmp_path / "b.npz")
 
 
 @pytest.mark.parametrize("dist", [None, FISHEYE, Lens(coefficients=tuple(TILTED.round(5)))])

@@ -23,6 +23,8 @@ from idhand.nets.regressor import Regressor, RegressorConfig, identity_film_netw
 from idhand.nets.resnet import ResNet, load_imagenet
 
 CONFIG = RegressorConfig(
+    hand_model="idhand-open-1",
+    num_betas=16,
     backbone="hand_lite",
     identity="film",
     trunk=32,
@@ -80,7 +82,7 @@ def test_the_same_net_has_the_same_bytes(net: Regressor, tmp_path: Path):
 
 def test_the_default_fits_its_budget(tmp_path: Path):
     path = tmp_path / "net.safetensors"
-    save_net(identity_film_network().build(), path, {}, dtype="float16")
+    save_net(identity_film_network("idhand-open-1", 16).build(), path, {}, dtype="float16")
     assert path.stat().st_size < 2.6e6
 
 
@@ -252,7 +254,7 @@ def test_pose_networks_of_the_first_version_are_read(net: Regressor, tmp_path: P
     assert isinstance(load_network(path), Regressor)
     assert load_regressor(path).config == CONFIG
     shipped = load_network(shipped_networks() / "identity_film.safetensors")
-    assert shipped.config == identity_film_network().build().config
+    assert shipped.config == identity_film_network("idhand-open-1", 16).build().config
 
 
 def test_the_wrong_kind_is_named(heatmaps: HeatmapNet, net: Regressor, tmp_path: Path):

@@ -114,7 +114,7 @@ def image() -> Tensor:
 
 @pytest.fixture(scope="module")
 def feature(image: Tensor) -> Tensor:
-    net = official(official_identity_network())
+    net = official(official_identity_network("mano", 10))
     with torch.inference_mode():
         return net.features(image).clone()
 
@@ -133,7 +133,7 @@ def test_feature(feature: Tensor):
 
 
 def test_identity_multiply(feature: Tensor):
-    net = official(official_identity_network())
+    net = official(official_identity_network("mano", 10))
     with torch.inference_mode():
         first, _, last = net.decoder(feature)
         estimate = net.from_features(feature, torch.zeros(2, 10))
@@ -146,7 +146,12 @@ def test_identity_multiply(feature: Tensor):
 
 def test_identity_add(feature: Tensor):
     config = RegressorConfig(
-        backbone="resnet18", identity="given", num_betas=10, update="add", init="plain"
+        hand_model="idhand-open-1",
+        backbone="resnet18",
+        identity="given",
+        num_betas=10,
+        update="add",
+        init="plain",
     )
     with torch.inference_mode():
         last = official(config).decoder(feature)[-1]
@@ -154,7 +159,7 @@ def test_identity_add(feature: Tensor):
 
 
 def test_baseline_and_confidence(image: Tensor):
-    net = official(official_confidence_network())
+    net = official(official_confidence_network("mano", 10))
     with torch.inference_mode():
         estimate = net(image)
     assert_golden(estimate.sixd.flatten(1), "baseline", "pose6d_last")
@@ -209,6 +214,6 @@ def test_heatmap_stages(image: Tensor):
 def test_parameter_counts_of_the_paper_s_networks():
     counts = {
         config: sum(p.numel() for p in config.build().parameters())
-        for config in (official_identity_network(), official_baseline_network())
+        for config in (official_identity_network("mano", 10), official_baseline_network("mano", 10))
     }
     assert list(counts.values()) == [27_771_848, 28_449_874]

@@ -161,7 +161,7 @@ def test_features_are_not_written_to_files(
 
 def test_networks_that_need_a_shape_or_their_own_backbone_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "identity.safetensors"
-    save_net(presets.identity_network().build(), path, {})
+    save_net(presets.identity_network("idhand-open-1", 16).build(), path, {})
     with pytest.raises(ValueError, match="also serves unknown people"):
         Reader.load(path, "idhand-open-1")
     with pytest.raises(ValueError, match="hand model"):

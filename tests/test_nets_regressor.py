@@ -22,11 +22,17 @@ from idhand.nets.regressor import (
 from tests.conftest import toy_hand
 
 PRESETS = {
-    preset.__name__.removesuffix("_network"): preset
+    preset.__name__.removesuffix("_network"): preset("idhand-open-1", 16)
     for preset in (baseline_network, identity_network, confidence_network, identity_film_network)
 }
 SMALL = RegressorConfig(
-    backbone="hand_lite", identity="film", num_betas=4, trunk=32, hidden=(24, 16), shape_cov=True
+    hand_model="idhand-open-1",
+    backbone="hand_lite",
+    identity="film",
+    num_betas=4,
+    trunk=32,
+    hidden=(24, 16),
+    shape_cov=True,
 )
 """Fits the toy hand."""
 
@@ -53,7 +59,7 @@ def loss(estimate: Estimate, betas: Tensor, config: LossConfig) -> Tensor:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_an_untrained_preset_is_near_its_start(name: str):
-    net = PRESETS[name]().build().eval()
+    net = PRESETS[name].build().eval()
     features, betas = batch(net, 3)
     estimate = net.from_features(features, betas)
     eye = torch.eye(3).expand(3, 16, 3, 3)
@@ -110,7 +116,9 @@ def test_gradients_reach_every_parameter():
 
 
 def test_residual_network_gets_gradients():
-    net = RegressorConfig(backbone="resnet18", identity="given", num_betas=4, hidden=(8,)).build()
+    net = RegressorConfig(
+        backbone="resnet18", identity="given", hand_model="toy", num_betas=4, hidden=(8,)
+    ).build()
     betas = normal(2, 4)
     loss(net(torch.rand(2, 3, 224, 224), betas), betas, LossConfig()).backward()
     grads = {name: p.grad for name, p in net.named_parameters()}
@@ -230,9 +238,21 @@ def test_mistakes_are_named():
         with pytest.raises(ValueError, match="1 or more"):
             replace(SMALL, **sizes)
     with pytest.raises(ValueError, match="no rotation"):
-        RegressorConfig(backbone="resnet18", identity="film", start="official")
+        RegressorConfig(
+            hand_model="idhand-open-1",
+            num_betas=16,
+            backbone="resnet18",
+            identity="film",
+            start="official",
+        )
     with pytest.raises(ValueError, match="predicts no shape"):
-        RegressorConfig(backbone="resnet18", identity="given", shape_cov=True)
+        RegressorConfig(
+            hand_model="idhand-open-1",
+            num_betas=16,
+            backbone="resnet18",
+            identity="given",
+            shape_cov=True,
+        )
     given = small(identity="given", shape_cov=False)
     features, _ = batch(given)
     with pytest.raises(ValueError, match="does not predict shapes"):

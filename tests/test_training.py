@@ -18,6 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from idhand.assets import open_hand
 from idhand.training import PRESETS, LoopConfig
 from idhand.training.checkpoints import Checkpoints, read_checkpoint
 from idhand.training.draws import Once, Order, normals, step_seed, uniforms
@@ -123,13 +124,13 @@ def test_rates():
 
 
 def test_the_papers_schedule():
-    loop = PRESETS["paper_baseline"]().loop
+    loop = PRESETS["paper_baseline"](open_hand()).loop
     assert (loop.optimiser, loop.lr, loop.weight_decay, loop.batch) == ("adam", 1e-4, 0.0, 32)
     assert loop.num_steps(100) == 1600
     rates = [loop.lr_at(epoch * 100, 100) for epoch in range(16)]
     np.testing.assert_allclose(rates, [1e-4] * 5 + [1e-5] * 5 + [1e-6] * 6)
-    assert PRESETS["paper_confidence"]().loop.batch == 128
-    assert PRESETS["paper_heatmaps"]().loop.milestones == (10, 15)
+    assert PRESETS["paper_confidence"](open_hand()).loop.batch == 128
+    assert PRESETS["paper_heatmaps"](open_hand()).loop.milestones == (10, 15)
 
 
 def test_a_network_starts_its_average_early():

@@ -367,7 +367,7 @@ def test_features_that_are_no_numbers(tmp_path: Path):
 
 @cache
 def small_net() -> Regressor:
-    config = PRESETS["debug"]().net
+    config = PRESETS["debug"](open_hand()).net
     assert config is not None
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -407,7 +407,7 @@ class Parts:
 
 
 def debug(**changes: Any) -> TrainConfig:
-    return replace(PRESETS["debug"](), **changes)
+    return replace(PRESETS["debug"](open_hand()), **changes)
 
 
 def test_the_person_is_told_to_a_share_of_the_examples():
@@ -444,7 +444,7 @@ def test_the_loss_reaches_all_that_is_trained():
 @pytest.mark.parametrize("target", ["shape", "keypoints"])
 def test_confidence_moves_nothing_but_its_head(target: Any):
     config = replace(
-        PRESETS["confidence"](), confidence_target=target, num_verts=32,
+        PRESETS["confidence"](open_hand()), confidence_target=target, num_verts=32,
     )  # fmt: skip
     task = RegressorTask(small_net(), open_hand(), config)
     before = {name: value.clone() for name, value in task.state_dict().items()}
@@ -464,7 +464,7 @@ def test_confidence_moves_nothing_but_its_head(target: Any):
 
 
 def test_a_confidence_branch_is_added():
-    config = PRESETS["debug"]().net
+    config = PRESETS["debug"](open_hand()).net
     assert config is not None
     plain = config.build()
     extended = with_confidence(plain)
@@ -533,7 +533,7 @@ def test_validation_measures_the_means(tmp_path: Path):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(name: str):
-    config = PRESETS[name]()
+    config = PRESETS[name](open_hand())
     assert config.name == name
     assert json.loads(json.dumps(config.origin()))
     assert "num_workers" not in config.origin()["loop"]
@@ -550,8 +550,14 @@ def test_presets(name: str):
         ({"identity_dropout": 1.0}, "identity_dropout must be within 0..1"),
         ({"views": 0}, "views must be 1 or more"),
         ({"identity_noise": -1.0}, "identity_noise must not be negative"),
-        ({"net": PRESETS["paper_baseline"]().net}, "features of resnet50 cannot be kept"),
-        ({"net": PRESETS["baseline"]().net}, "only identity='film' can do without the person"),
+        (
+            {"net": PRESETS["paper_baseline"](open_hand()).net},
+            "features of resnet50 cannot be kept",
+        ),
+        (
+            {"net": PRESETS["baseline"](open_hand()).net},
+            "only identity='film' can do without the person",
+        ),
     ],
 )
 def test_impossible_trainings(changes: dict[str, Any], sentence: str):
@@ -583,8 +589,10 @@ def test_a_network_and_then_its_confidence(tmp_path: Path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["backbone"] == "hand_studio"
     assert (tmp_path / "run" / "commit.txt").read_text().startswith(commit())
     assert len(list((tmp_path / "features").iterdir())) == 2
-    loop = replace(PRESETS["confidence"]().loop, batch=8, steps=4, log_every=2)
-    second = replace(PRESETS["confidence"](), loop=loop, crops=run.config.crops, num_verts=32)
+    loop = replace(PRESETS["confidence"](open_hand()).loop, batch=8, steps=4, log_every=2)
+    second = replace(
+        PRESETS["confidence"](open_hand()), loop=loop, crops=run.config.crops, num_verts=32
+    )
     branch, file = replace(run, config=second, start=path, folder=tmp_path / "branch")()
     assert next(iter(branch.metrics)) == "rank_error"
     assert len(list((tmp_path / "features").iterdir())) == 2, "features are shared"
@@ -599,7 +607,7 @@ def test_starting_points_that_do_not_fit(tmp_path: Path):
     with pytest.raises(ValueError, match="holds a network of another architecture than 'debug'"):
         small_run(tmp_path / "b", start=path)()
     with pytest.raises(ValueError, match="trains a branch of a trained network; name its file"):
-        small_run(tmp_path / "c", PRESETS["confidence"]())()
+        small_run(tmp_path / "c", PRESETS["confidence"](open_hand()))()
     with pytest.raises(ValueError, match="takes no --imagenet"):
         small_run(tmp_path / "d", imagenet=path)()
     with pytest.raises(ValueError, match="the hand model 'mano' is not here"):
@@ -607,12 +615,12 @@ def test_starting_points_that_do_not_fit(tmp_path: Path):
 
 
 def _net(name: str) -> Any:
-    return PRESETS[name]().net
+    return PRESETS[name](open_hand()).net
 
 
 def test_a_residual_network_learns_from_pictures(tmp_path: Path):
     net = replace(_net("paper_identity"), backbone="resnet18", hidden=(16,))
-    paper = PRESETS["paper_identity"]()
+    paper = PRESETS["paper_identity"](open_hand())
     loop = replace(paper.loop, batch=2, steps=2, epochs=None, num_workers=0)
     small = replace(paper, net=net, loop=loop, num_verts=32)
     trained, path = replace(small_run(tmp_path, small), samples=hands(4), val=hands(2, 50))()
@@ -622,7 +630,7 @@ def test_a_residual_network_learns_from_pictures(tmp_path: Path):
 
 def test_the_2d_network_is_trained_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Checkpoints, "save", lambda self, checkpoint: None)  # 400 MB
-    paper = PRESETS["paper_heatmaps"]()
+    paper = PRESETS["paper_heatmaps"](open_hand())
     loop = replace(paper.loop, batch=1, steps=1, epochs=None, num_workers=0)
     run = replace(
         small_run(tmp_path, replace(paper, loop=loop, export="float16")), samples=hands(2)

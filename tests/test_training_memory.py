@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from idhand.assets import open_hand
 from idhand.data import DataSet, MemoryData
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.files import load_regressor
@@ -133,13 +134,14 @@ def test_what_cannot_be_kept_in_memory(changes: dict[str, Any], sentence: str):
 
 
 SMALL = RegressorConfig(
+        hand_model="idhand-open-1", num_betas=16,
     backbone="hand_lite", tune=True, identity="film", trunk=16, hidden=(16,), shape_hidden=(16,),
     shape_cov=True,
 )  # fmt: skip
 
 
 def small_run(folder: Path, **changes: Any) -> Training:
-    config = replace(PRESETS["backbone"](), net=SMALL, num_verts=32)
+    config = replace(PRESETS["backbone"](open_hand()), net=SMALL, num_verts=32)
     config = config.with_loop(steps=2, batch=4, warmup_steps=0, amp="none")
     return Training(
         config=config, samples=hands(8), folder=folder, val=hands(4, 100), in_memory=True, **changes
@@ -167,7 +169,7 @@ def test_a_hand_net_is_trained_on(tmp_path: Path):
 
 
 def test_the_landmarks_of_a_net_in_training_count():
-    config = replace(PRESETS["backbone"](), net=SMALL, num_verts=32)
+    config = replace(PRESETS["backbone"](open_hand()), net=SMALL, num_verts=32)
     net = SMALL.build()
     batch = first_batch(in_memory(hands(4), CropConfig(jitter=None)))
     terms = RegressorTask(net, _model(), config)(batch)

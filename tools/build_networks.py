@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from idhand.data import Shards
-from idhand.experiments.nets import COVARIANCE_FILES, Nets
+from idhand.experiments.nets import COVARIANCE_FILES, ExperimentNetworks
 from idhand.experiments.reproduce import with_fitted_covariances
 
 SHIPPED = Path(__file__).parents[1] / "src" / "idhand" / "assets" / "data" / "networks"
@@ -37,7 +37,7 @@ def main() -> None:
     for file in COVARIANCE_FILES.values():  # of other networks
         (args.out / file).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        nets = Nets.load(args.out)
+        nets = ExperimentNetworks.load(args.out)
         with_fitted_covariances(nets, Shards(args.validation), Path(folder), progress=tqdm)
         for file in COVARIANCE_FILES.values():
             shutil.copyfile(Path(folder) / file, args.out / file)

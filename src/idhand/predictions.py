@@ -1,11 +1,11 @@
-"""What a method says of each picture of a data set, on disk: one NAME.npz, nothing pickled."""
+"""What a method predicts for each picture of a data set, on disk: one NAME.npz, nothing pickled."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -41,6 +41,15 @@ ARRAYS: Mapping[str, tuple[int, ...]] = {
 KINDS = {"is_right": "b", "found": "b"}
 """NumPy's kind of number where it is not floating point."""
 
+Kind = Literal["poses", "meshes", "points"]
+"""What a method predicts: a hand model's pose and shape, vertices without parameters, or keypoints
+in the picture alone."""
+KIND_NAMES: Mapping[Kind, str] = {
+    "poses": "poses and shapes of a hand model",
+    "meshes": "meshes alone (vertices without pose and shape)",
+    "points": "points in the picture alone",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
@@ -52,8 +61,8 @@ class Predictions:
     """
 
     header: dict[str, str]
-    """What made them: `model` (name of the hand model) and `method` at least; also `commit`,
-    `dataset` and what else there is to say."""
+    """What made them: `method` and, but for points alone, `model` (name of the hand model); also
+    `commit`, `dataset` and whatever else is worth noting."""
     sample_id: tuple[str, ...]
     """`Sample.id` of each picture; no two alike."""
     subject: tuple[str, ...]
@@ -63,9 +72,9 @@ class Predictions:
     found: Bool[np.ndarray, " pictures"]
     """Whether the method found a hand at all."""
     K: Float[np.ndarray, "pictures 3 3"]
-    """Intrinsics that the method assumed, px."""
+    """Intrinsics that the method assumed, px; NaN is allowed where only points are predicted."""
     rotations: Float[np.ndarray, "pictures 16 3 3"] | None = None
-    """Each joint relative to its parent, the wrist's to the camera. None: `verts_cam` are given."""
+    """Each joint relative to its parent, the wrist's to the camera. None of meshes and points."""
     betas: Float[np.ndarray, "pictures betas"] | None = None
     betas_cov: Float[np.ndarray, "pictures betas betas"] | None = None
     wrist_cam: Float[np.ndarray, "pictures 3"] | None = None
@@ -81,7 +90,7 @@ class Predictions:
     points_conf: Float[np.ndarray, "pictures 21"] | None = None
 
     def __post_init__(self):
-        _check_header(self.header)
+        _check_header(self.header, is_points=self.kind == "points")
         _check_rows(_texts(self), _arrays(self))
 
     def __len__(self) -> int:
@@ -89,8 +98,30 @@ class Predictions:
 
     @property
     def model(self) -> str:
-        """Name of the hand model."""
-        return self.header["model"]
+        """Name of the hand model; empty of points alone, which belong to none."""
+        return self.header.get("model", "")
+
+    @property
+    def kind(self) -> Kind:
+        """What the method predicts."""
+        if self.rotations is not None:
+            return "poses"
+        return "points" if self.verts_cam is None else "meshes"
+
+    def check_poses(self, purpose: str) -> None:
+        """Make sure that there are poses and shapes.
+
+        Args:
+            purpose: What needs them, as the beginning of a sentence: "refinement".
+
+        Raises:
+            ValueError: If the predictions are meshes or points alone.
+        """
+        if self.kind != "poses":
+            raise ValueError(
+                f"'{self.method}' predicts {KIND_NAMES[self.kind]}, and {purpose} needs "
+                f"{KIND_NAMES['poses']} (rotations and betas); name a method that predicts them"
+            )
 
     @property
     def method(self) -> str:
@@ -158,7 +189,8 @@ class Predictions:
         values = {name: array for name, array in stored.items() if name in ARRAYS}
         texts: dict[str, Any] = {name: tuple(stored[name].tolist()) for name in TEXTS}
         try:
-            _check_header(about.get("header"))
+            is_points = not values.keys() & {"rotations", "verts_cam"}
+            _check_header(about.get("header"), is_points=is_points)
             _check_rows(texts, values)
         except ValueError as error:
             raise ValueError(f"{path} cannot be used: {error}") from error
@@ -198,10 +230,11 @@ def _arrays(predictions: Predictions) -> dict[str, np.ndarray]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _check_header(header: Any) -> None:
-    """A flat table of text with the two names that everything else needs."""
+def _check_header(header: Any, *, is_points: bool) -> None:
+    """A flat table of text with the names that everything else needs."""
     flat = isinstance(header, dict) and all(isinstance(v, str) for v in chain(*header.items()))
-    missing = [name for name in ("model", "method") if not flat or name not in header]
+    needed = ("method",) if is_points else ("model", "method")
+    missing = [name for name in needed if not flat or name not in header]
     if missing:
         raise ValueError(
             f"the header {header!r} is not a table of text with {' and '.join(missing)}; "
@@ -228,8 +261,13 @@ def _check_rows(texts: Mapping[str, tuple[str, ...]], arrays: Mapping[str, np.nd
         _check_row_shape(name, array)
     if ("rotations" in arrays) != ("betas" in arrays):
         raise ValueError("rotations and betas belong together; give both or neither")
-    if ("rotations" in arrays) == ("verts_cam" in arrays):
+    if "rotations" in arrays and "verts_cam" in arrays:
         raise ValueError("give either rotations and betas, or verts_cam of a mesh-only method")
+    if not arrays.keys() & {"rotations", "verts_cam", "points_px"}:
+        raise ValueError(
+            "there is nothing predicted; give rotations and betas, verts_cam of a mesh-only "
+            "method, or points_px of one that finds keypoints in the picture alone"
+        )
     if "betas_cov" in arrays:
         num_betas = arrays["betas"].shape[1] if "betas" in arrays else 0
         if arrays["betas_cov"].shape[1:] != (num_betas, num_betas):
@@ -263,14 +301,17 @@ def _check_numbers(
 ) -> None:
     """Where a hand was found, all numbers are finite and rotations are rotations."""
 
-    def refuse(bad: Bool[np.ndarray, " pictures"], told: str) -> None:
+    def refuse(bad: Bool[np.ndarray, " pictures"], fault: str) -> None:
         if bad.any():
             raise ValueError(
-                f"{told} in {int(bad.sum())} of {len(names)} pictures (first: "
+                f"{fault} in {int(bad.sum())} of {len(names)} pictures (first: "
                 f"{names[int(bad.argmax())]}); mark pictures without a hand as found=False"
             )
 
+    is_points = not arrays.keys() & {"rotations", "verts_cam"}
     for name, array in arrays.items():
+        if name == "K" and is_points:  # nothing was assumed of the camera
+            continue
         finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
         refuse(found & ~finite, f"{name} is not finite")
     if "rotations" in arrays:

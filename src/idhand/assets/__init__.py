@@ -2,6 +2,7 @@
 
 from idhand.assets.models import OPEN_HAND as OPEN_HAND
 from idhand.assets.models import add_hand as add_hand
+from idhand.assets.models import cache_folder as cache_folder
 from idhand.assets.models import hand as hand
 from idhand.assets.models import hand_names as hand_names
 from idhand.assets.models import hands_folder as hands_folder

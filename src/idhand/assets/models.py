@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from platformdirs import user_data_path
+from platformdirs import user_cache_path, user_data_path
 from torch import Tensor
 
 from idhand.files import replacing
@@ -71,6 +71,11 @@ def hands_folder() -> Path:
     """Where the user's hand models lie: NAME.npz each. `IDHAND_HANDS` names another folder."""
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named) if named else user_data_path("idhand", appauthor=False) / "hands"
+
+
+def cache_folder() -> Path:
+    """Where things lie that can be made again, such as the studio's machine code."""
+    return user_cache_path("idhand", appauthor=False)
 
 
 def add_hand(model: FittableHand) -> Path:

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from idhand.assets import hand
+from idhand.assets import OPEN_HAND, hand
 from idhand.cli import EXIT_FINE
 from idhand.cli.common import count, progress, say, writable_folder
-from idhand.data import Shards
+from idhand.data import DataSet, Shards
 from idhand.evaluation import (
     METRICS,
     Column,
@@ -20,7 +20,6 @@ from idhand.evaluation import (
     Table,
     difference,
     evaluate,
-    labels,
     on_same_pictures,
     paper,
     standard,
@@ -30,6 +29,8 @@ from idhand.files import replacing
 from idhand.predictions import Predictions
 from idhand.records import Sample
 
+PICTURE_METRICS = ("pixels", "pck_2d")
+"""That the terminal shows, too, where a method predicts points alone."""
 MAIN_METRICS = ("mpjpe_root", "mpvpe_root", "mpvpe_scale", "mpjpe_procrustes", "rest_verts")
 """That the terminal shows; the files have all."""
 SEED = 0
@@ -70,20 +71,31 @@ def main(command: Command) -> int:
     loaded = [Predictions.load(path) for path in command.predictions]
     out = None if command.out is None else writable_folder(command.out)
     protocol = paper() if command.joints == "regressed" else standard()
-    reports = [evaluate(each, _labels(shards, each), hand(each.model), protocol) for each in loaded]
+    models = [hand(each.model or _labelled_model(shards)) for each in loaded]
+    reports = [
+        evaluate(each, _labels(shards, each), model, protocol)
+        for each, model in zip(loaded, models, strict=True)
+    ]
     names = row_names(command.predictions, reports)
     _tell_counts(names, reports)
     compared = on_same_pictures(reports) if len(reports) > 1 else tuple(reports)
-    print(results_table(names, compared, MAIN_METRICS).markdown())
+    some_points = any(each.kind == "points" for each in loaded)
+    metrics = (*MAIN_METRICS, *PICTURE_METRICS) if some_points else MAIN_METRICS
+    print(results_table(names, compared, metrics).markdown())
     if out is not None:
         write_results(names, compared, out)
         print(f"All metrics are in {out}: table.md, table.csv, table.tex, report.json")
     return EXIT_FINE
 
 
-def _labels(shards: Shards, predictions: Predictions) -> Iterator[Sample]:
+def _labelled_model(samples: DataSet) -> str:
+    """The hand model that a data set is labelled with; the open hand where it has none."""
+    return (samples.label(0).model if len(samples) else None) or OPEN_HAND
+
+
+def _labels(samples: DataSet, predictions: Predictions) -> Iterator[Sample]:
     """The truth of a set, with a progress bar."""
-    yield from progress(labels(shards), len(shards), predictions.method)
+    yield from progress(samples.labels(), len(samples), predictions.method)
 
 
 def row_names(paths: Sequence[Path], reports: Sequence[Report]) -> list[str]:
@@ -148,13 +160,16 @@ def write_results(names: Sequence[str], reports: Sequence[Report], out: Path) ->
 def _tell_counts(names: Sequence[str], reports: Sequence[Report]) -> None:
     """Sentences on what is not in the table."""
     for name, report in zip(names, reports, strict=True):
-        told = {
+        has_points_alone = not any(name.startswith("mpjpe") for name in report.values)
+        numbers = {
             "pictures of the data set have no prediction": report.num_unpredicted,
             "predictions are of pictures that the data set lacks": report.num_unknown,
-            "pictures have no vertices to compare with": report.num_without_mesh,
+            "pictures have no vertices to compare with": 0
+            if has_points_alone
+            else report.num_without_mesh,
             "hands were taken for the other side": report.num_wrong_side,
         }
-        for what, number in told.items():
+        for what, number in numbers.items():
             if number:
                 say(f"{name}: {number:,} {what}")
     common = set.intersection(*(set(report.sample_id) for report in reports))

@@ -1,31 +1,23 @@
-"""`idhand predict`: a network and a data set → each picture's hand, in one file."""
+"""`idhand predict`: a method and a data set → each picture's hand, in one file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from tyro.conf import Positional, arg
 
-from idhand.assets import hand
 from idhand.cli import EXIT_FINE
 from idhand.cli.common import count, output_file, progress, say
-from idhand.data import Shards
-from idhand.data.manifest import sha256_of
-from idhand.detection import HandDetector
-from idhand.evaluation import labels
-from idhand.experiments.looks import Looks, look
-from idhand.experiments.predicting import BATCH, predict, predict_images
-from idhand.experiments.rows import KnownBetas
+from idhand.data import DataSet, Shards
 from idhand.experiments.shapes import true_shapes
 from idhand.hand import FittableHand
 from idhand.identity import Identity
-from idhand.nets.backbones import HandBackbone
-from idhand.nets.files import load_regressor
+from idhand.methods import DetectionCache, MethodOptions, method, method_names
+from idhand.methods.predicting import BATCH
+from idhand.methods.rows import KnownBetas
+from idhand.nets.heatmaps import Decoding
 from idhand.predictions import Predictions
-from idhand.records import Sample
-from idhand.training.examples import describe
 from idhand.training.runs import commit
 
 PROFILE_SUFFIX = ".hand.json"
@@ -33,14 +25,16 @@ PROFILE_SUFFIX = ".hand.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Estimate pose and shape in all pictures of a data set with a trained network.
+    """Estimate the hand in all pictures of a data set, by a trained network or another method.
 
     The hand's place in the picture comes from the data set's box, its distance from the landmarks.
-    Pictures in which no hand is found stay in the file as missed.
+    Pictures in which no hand is found stay in the file as missed. A 2D network (paper_heatmaps)
+    gives keypoints in the picture alone.
     """
 
-    net: Annotated[Positional[Path], arg(metavar="NET.safetensors")]
-    """What `idhand train` has written."""
+    method: Annotated[Positional[str], arg(metavar="NET.safetensors|NAME")]
+    """What `idhand train` has written, or a method of the package: landmarks (the fit without a
+    trained network), baseline, identity, identity_film."""
     data: Annotated[Path, arg(metavar="FOLDER")]
     """The data set, shards as `idhand synth` writes them."""
     out: Annotated[Path, arg(metavar="FILE.npz")]
@@ -49,8 +43,11 @@ class Command:
     """Each person's shape, for identity-aware networks: true, as the data set knows it; mean, the
     average person's for everybody; a folder of profiles SUBJECT.hand.json; or a file of
     predictions, whose betas are averaged over each person's pictures."""
-    looks: Annotated[Path | None, arg(metavar="FILE.npz")] = None
-    """Where what the hand net sees is kept for the next network: read if there, else written."""
+    detections: Annotated[Path | None, arg(metavar="FILE.npz", aliases=["--looks"])] = None
+    """Where the hands detected in the pictures are kept, with their features, for the next network
+    and `idhand refine`: read if there, else written. A file of another data set is refused."""
+    decoding: Decoding = "taylor"
+    """Of a 2D network's heatmaps: taylor, the peak between cells; argmax, the highest cell."""
     batch: Annotated[int, arg(metavar="N")] = BATCH
     """Hands that the network's heads take together."""
 
@@ -61,34 +58,54 @@ class Command:
 
 def main(command: Command) -> int:
     """Do it, say what was found and return the exit code."""
-    shards, net = Shards(command.data), load_regressor(command.net)
-    model = hand(net.config.hand_model)
-    read = (command.net, command.shapes, command.data)
-    out = npz_file(command.out, (*read, command.looks))
-    if command.looks is not None:
-        npz_file(command.looks, read, "--looks")
-    betas = None if command.shapes is None else shapes_from(command.shapes, shards, model)
-    if betas is None and net.config.identity == "given":  # told before the long work
-        raise ValueError(
-            f"{command.net} predicts no shape and needs everybody's: give --shapes true, mean, "
-            "profiles or predictions"
-        )
-    backbone = net.backbone if isinstance(net.backbone, HandBackbone) else None
-    looks = looks_at(shards, backbone, command.looks)
-    tell_unknown(looks, betas)
-    method = command.net.stem + ("" if command.shapes is None else f" ({_source(command.shapes)})")
-    if backbone is not None:
-        result = predict(net, looks, betas, model=model, method=method, batch=command.batch)
-    else:
-        pictures = progress(shards, len(shards), "pictures")
-        result = predict_images(
-            net, pictures, betas=betas, points=looks, model=model, method=method
-        )
-    about = {**result.header, "network": sha256_of(command.net), "commit": commit()}
-    result = replace(result, header=about)
+    shards = opened(command.data)
+    read = (command.method, command.shapes, command.data)
+    out = npz_file(command.out, (*read, command.detections))
+    known: KnownBetas | None = None
+
+    def shapes(model: FittableHand) -> KnownBetas:
+        nonlocal known
+        assert command.shapes is not None
+        known = shapes_from(command.shapes, shards, model)
+        return known
+
+    chosen = method(
+        command.method,
+        MethodOptions(
+            name=_name(command),
+            hand_model=shards.label(0).model,
+            shapes=None if command.shapes is None else shapes,
+            detections=detection_cache(command.detections, read),
+            batch=command.batch,
+            decoding=command.decoding,
+        ),
+    )
+    if known is not None:
+        tell_unknown(shards, known)
+    result = chosen.predict(shards)
+    result = replace(result, header={**result.header, "commit": commit()})
     result.save(out)
     tell_written(result, out)
     return EXIT_FINE
+
+
+def _name(command: Command) -> str:
+    """Of the method, with where its shapes come from."""
+    name = command.method if command.method in method_names() else Path(command.method).stem
+    return name if command.shapes is None else f"{name} ({_source(command.shapes)})"
+
+
+def opened(folder: Path) -> Shards:
+    """A data set that holds pictures.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it has no pictures yet, or cannot be read.
+    """
+    shards = Shards(folder)
+    if not len(shards):
+        raise ValueError(f"{folder} holds no finished shard yet; wait for `idhand synth`")
+    return shards
 
 
 def npz_file(path: Path, inputs: Iterable[Path | str | None] = (), flag: str = "--out") -> Path:
@@ -107,35 +124,26 @@ def npz_file(path: Path, inputs: Iterable[Path | str | None] = (), flag: str = "
     return output_file(path, inputs, flag, like="predictions.npz")
 
 
-def looks_at(shards: Shards, backbone: HandBackbone | None, path: Path | None) -> Looks:
-    """What the hand net sees in a set: from the file if there is one, else computed and kept there.
+def detection_cache(path: Path | None, inputs: Iterable[Path | str | None]) -> DetectionCache:
+    """Detected hands, in a file if --detections names one; asked before the long work.
+
+    Args:
+        path: The file; it may be there.
+        inputs: What the command reads: none of it may be replaced.
 
     Raises:
-        ValueError: If the file is of other data or has no features, or the set no pictures.
+        ValueError: If no file of that name can be written.
     """
-    if not len(shards):
-        raise ValueError(f"{shards.folder} holds no finished shard yet; wait for `idhand synth`")
-    data = describe(shards)["sha256"]
-    if path is not None and path.exists():
-        looks = Looks.load(path)
-        if looks.header.get("data") != data:
-            raise ValueError(
-                f"{path} tells of other data than {shards.folder}, or of fewer of its pictures; "
-                "name another file for --looks, or remove it to look again"
-            )
-        return looks
-    kept = None if path is None else npz_file(path)
+    if path is not None and not path.exists():
+        npz_file(path, inputs, "--detections")
 
-    def with_bar(samples: Iterable[Sample]) -> Any:
-        return progress(samples, len(shards), "pictures")
+    def with_bar(items: Any, desc: str) -> Any:
+        return progress(items, len(items), desc)
 
-    looks = look(shards, HandDetector(), backbone, header={"data": data}, progress=with_bar)
-    if kept is not None:
-        looks.save(kept)
-    return looks
+    return DetectionCache(path=path, progress=with_bar, note=say)
 
 
-def shapes_from(source: str, shards: Shards, model: FittableHand) -> KnownBetas:
+def shapes_from(source: str, samples: DataSet, model: FittableHand) -> KnownBetas:
     """Each person's betas, from where --shapes says.
 
     Raises:
@@ -144,16 +152,16 @@ def shapes_from(source: str, shards: Shards, model: FittableHand) -> KnownBetas:
     """
     match source:
         case "true":
-            shapes = true_shapes(labels(shards), model)
+            shapes = true_shapes(samples.labels(), model)
             if not shapes:
                 raise ValueError(
-                    f"{shards.folder} knows no shape of hand model '{model.name}', so there is no "
+                    f"{samples!r} knows no shape of hand model '{model.name}', so there is no "
                     "--shapes true; name a file or folder of calibrated ones"
                 )
             return {subject: shape.betas for subject, shape in shapes.items()}
         case "mean":
-            subjects = {sample.subject or "" for sample in labels(shards)}
-            return {subject: np.zeros(model.num_betas) for subject in subjects}
+            subjects = {sample.subject or "" for sample in samples.labels()}
+            return dict.fromkeys(subjects, model.prior.mean.numpy())
         case _:
             path = Path(source)
             return _profiles(path, model) if path.is_dir() else _averages(path, model)
@@ -175,7 +183,8 @@ def _profiles(folder: Path, model: FittableHand) -> KnownBetas:
 
 def _averages(path: Path, model: FittableHand) -> KnownBetas:
     stored = Predictions.load(path)
-    if stored.betas is None or stored.model != model.name:
+    stored.check_poses("--shapes")
+    if stored.model != model.name:
         raise ValueError(
             f"{path} holds no shapes of hand model '{model.name}'; name predictions made with it"
         )
@@ -192,15 +201,16 @@ def _source(shapes: str) -> str:
     return f"{shapes} shape" if shapes in ("true", "mean") else f"shape of {Path(shapes).name}"
 
 
-def tell_unknown(looks: Looks, betas: KnownBetas | None) -> None:
+def tell_unknown(samples: DataSet, betas: KnownBetas) -> None:
     """Say how many people's shapes are not given, if some are."""
-    missing = set() if betas is None else set(looks.subject) - set(betas)
+    missing = {sample.subject or "" for sample in samples.labels()} - set(betas)
     if missing:
         say(f"{count(len(missing), 'person has', 'people have')} no shape (e.g. {min(missing)})")
 
 
 def tell_written(result: Predictions, out: Path) -> None:
     """Say how many hands there are, and where."""
-    people, found = len(set(result.subject)), int(result.found.sum())
-    hands = f"{found:,} hands in {len(result):,} pictures of {count(people, 'person', 'people')}"
+    people, found = set(result.subject) - {""}, int(result.found.sum())
+    whose = count(len(people), "person", "people") if people else "unknown people"
+    hands = f"{found:,} hands in {len(result):,} pictures of {whose}"
     print(f"{hands}. Written to {out}")

@@ -7,9 +7,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from idhand.cli import EXIT_FINE
-from idhand.cli.predict import looks_at, npz_file, tell_written
-from idhand.data import Shards
-from idhand.experiments.refining import RefineConfig, ShapeUse, Solver, refine
+from idhand.cli.predict import detection_cache, npz_file, opened, tell_written
+from idhand.methods.refining import RefineConfig, ShapeUse, Solver, refine
 from idhand.predictions import Predictions
 from idhand.refinement.config import EvidenceSource
 
@@ -33,10 +32,11 @@ class Command:
     held by what is known of people's hands."""
     directions: EvidenceSource | None = None
     """Source of the bone directions, the third dimension: the landmark net's, the predictions' or
-    both. By default the predictions', which is best on pictures like
-    those of its training; `idhand run`, made for photos, takes both."""
-    looks: Annotated[Path | None, arg(metavar="FILE.npz")] = None
-    """Where what the hand net sees is kept: read if it is there, else written."""
+    both. By default the predictions', which is best on pictures like those of its training;
+    `idhand run`, made for photos, takes both."""
+    detections: Annotated[Path | None, arg(metavar="FILE.npz", aliases=["--looks"])] = None
+    """Where the detected hands are kept, such as the file of `idhand predict --detections`: read if
+    it is there, else written."""
 
 
 def main(command: Command) -> int:
@@ -47,8 +47,11 @@ def main(command: Command) -> int:
         refinement = config.refinement
         trust = replace(refinement.trust, directions=command.directions)
         config = replace(config, refinement=replace(refinement, trust=trust))
-    out = npz_file(command.out, (command.predictions, command.data, command.looks))
-    refined = refine(predictions, looks_at(Shards(command.data), None, command.looks), None, config)
+    read = (command.predictions, command.data)
+    out = npz_file(command.out, (*read, command.detections))
+    predictions.check_poses("refinement")  # before the long work
+    detected = detection_cache(command.detections, read).of(opened(command.data), None)
+    refined = refine(predictions, detected, None, config)
     refined.save(out)
     tell_written(refined, out)
     return EXIT_FINE

@@ -9,9 +9,9 @@ from tyro.conf import arg
 
 from idhand.assets.nets import shipped_networks
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS
-from idhand.cli.common import Report, progress, writable_folder
+from idhand.cli.common import Report, progress, say, writable_folder
 from idhand.data import Shards
-from idhand.experiments.nets import Nets
+from idhand.experiments.nets import ExperimentNetworks
 from idhand.experiments.presets import ReproduceConfig
 from idhand.experiments.reproduce import reproduce, with_fitted_covariances
 from idhand.experiments.writing import write
@@ -23,7 +23,7 @@ class Command:
 
     Baseline and identity-aware networks with true, calibrated and mean shapes, without and with
     optimisation; the calibration curve; intervals over people. A second run on the same pictures
-    starts from what the hand net saw in the first.
+    starts from the hands that were detected in the first.
     """
 
     data: Annotated[Path, arg(metavar="FOLDER")]
@@ -34,8 +34,8 @@ class Command:
     """Folder of baseline, identity, identity_film and confidence .safetensors (the last may be a
     branch of the baseline); by default the networks of the package."""
     validation: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Yet other people, to find out how far the networks' covariances can be believed, instead of
-    honesty.json in the folder of --nets."""
+    """Yet other people, by whom the networks' covariances are calibrated, instead of honesty.json
+    in the folder of --nets."""
     people: Annotated[int | None, arg(metavar="N")] = None
     """Only this many of them."""
     pictures: Annotated[int | None, arg(metavar="N")] = None
@@ -62,23 +62,24 @@ class Command:
 def main(command: Command) -> int:
     """Do it, print what was seen and return the exit code."""
     config, data = command.config, Shards(command.data)
-    folder, knows = command.nets or shipped_networks(), command.validation is None
-    nets = Nets.load(folder, with_calibrations=knows)
+    folder, has_calibrations = command.nets or shipped_networks(), command.validation is None
+    nets = ExperimentNetworks.load(folder, with_calibrations=has_calibrations)
     out = writable_folder(command.out)
     if command.validation is not None:
-        nets = with_fitted_covariances(nets, Shards(command.validation), out, progress=_told)
-    results = reproduce(data, out, nets, config, progress=_told)
+        validation = Shards(command.validation)
+        nets = with_fitted_covariances(nets, validation, out, progress=_with_bar, note=say)
+    results = reproduce(data, out, nets, config, progress=_with_bar, note=say)
     report = Report()
     for why in results.left_out.values():
         report.problem(f"{why}; this person is left out")
     for statement in write(results, out):
-        answer = {True: "yes", False: "no", None: "cannot be said here"}[statement.holds]
+        answer = statement.answer(results.about["num_people_with_shape"])
         print(f"{statement.number}. {statement.title}: {answer}")
     print(f"\nWritten to {out}; read summary.md first")
     return EXIT_PROBLEMS if report.problems else EXIT_FINE
 
 
-def _told(items: Iterable[Any], desc: str = "") -> Iterable[Any]:
+def _with_bar(items: Iterable[Any], desc: str = "") -> Iterable[Any]:
     """A progress bar."""
     total = len(items) if hasattr(items, "__len__") else None  # pyright: ignore
     return progress(items, total, desc)

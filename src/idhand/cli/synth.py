@@ -14,6 +14,7 @@ from idhand.cli.common import (
     count,
     num_cores,
     progress,
+    say,
     terminate_as_interrupt,
     writable_folder,
 )
@@ -80,6 +81,7 @@ def main(command: Command) -> int:
     """Do it, print a summary and return the exit code."""
     out = writable_folder(command.out)
     studio = open_studio(command)
+    _compile(studio)
     if command.images is not None:
         with terminate_as_interrupt():
             _render(studio, studio.config.frames, out, command.workers or num_cores())
@@ -104,6 +106,20 @@ def open_studio(command: Command) -> Any:
             "rendering needs numba; install it: pip install 'idhand[synth]'"
         ) from error
     return Studio(configured(command, studio_preset(command.preset)), command.backgrounds)
+
+
+def _compile(studio: Any) -> None:
+    """Have the renderer compiled before anything is counted or timed, by rendering a picture."""
+    from idhand.synth.compiled import SECONDS, code_folder, is_compiled, is_kept
+
+    if not is_compiled():
+        how_often = (
+            f"the first time only (the code is kept in {code_folder()})"
+            if is_kept()
+            else f"at every start, because {code_folder()} cannot be written to"
+        )
+        say(f"compiling the renderer: about {SECONDS} s of one core, {how_often}")
+    studio[0]
 
 
 def configured(command: Command, preset: Any) -> Any:

@@ -104,29 +104,11 @@ def make_training(command: Command, group: Any) -> Any:
     from idhand.training import PRESETS, Training
 
     workers = num_cores() if command.workers is None else command.workers
-    changes: dict[str, Any] = {"seed": command.seed, "num_workers": workers}
-    if command.steps is not None:
-        changes |= {"steps": command.steps, "epochs": None}
-    for name in ("batch", "lr"):
-        if getattr(command, name) is not None:
-            changes[name] = getattr(command, name)
-    if command.amp:
-        changes["amp"] = "bf16"
-    config = PRESETS[command.preset]().with_loop(**changes)
-    if command.views is not None:
-        if config.views is None:
-            raise ValueError(
-                f"'{command.preset}' learns from pictures; --views is for kept features"
-            )
-        config = replace(config, views=command.views)
-    if command.in_memory and (config.views is not None or config.task != "regressor"):
-        raise ValueError(
-            f"--in-memory is for presets that learn poses from pictures; '{command.preset}' does "
-            "not, so leave it out"
-        )
     samples = Shards(command.data)
     if not len(samples):
         raise ValueError(f"{command.data} holds no finished shard yet; wait for `idhand synth`")
+    preset = PRESETS[command.preset](_labelled_hand(samples))
+    config = _configured(command, preset, workers)
     cache = command.cache or command.data / "features"
     if config.views is not None:
         _check_cache(cache, is_given=command.cache is not None)
@@ -143,6 +125,47 @@ def make_training(command: Command, group: Any) -> Any:
         group=group,
         cache_progress=_FeatureBar(),
     )
+
+
+def _configured(command: Command, config: Any, workers: int) -> Any:
+    """The preset with the numbers of the flags.
+
+    Raises:
+        ValueError: If a flag is not for this preset.
+    """
+    changes: dict[str, Any] = {"seed": command.seed, "num_workers": workers}
+    if command.steps is not None:
+        changes |= {"steps": command.steps, "epochs": None}
+    for name in ("batch", "lr"):
+        if getattr(command, name) is not None:
+            changes[name] = getattr(command, name)
+    if command.amp:
+        changes["amp"] = "bf16"
+    config = config.with_loop(**changes)
+    if command.views is not None:
+        if config.views is None:
+            raise ValueError(
+                f"'{command.preset}' learns from pictures; --views is for kept features"
+            )
+        config = replace(config, views=command.views)
+    if command.in_memory and (config.views is not None or config.task != "regressor"):
+        raise ValueError(
+            f"--in-memory is for presets that learn poses from pictures; '{command.preset}' does "
+            "not, so leave it out"
+        )
+    return config
+
+
+def _labelled_hand(samples: Any) -> Any:
+    """The hand model of the data's labels; of labels without one, the default for 2D networks.
+
+    Raises:
+        ValueError: If nobody knows the labels' hand model.
+    """
+    from idhand.assets import hand
+
+    name = samples.label(0).model
+    return hand() if name is None else hand(name)
 
 
 def _check_cache(folder: Path, *, is_given: bool) -> None:

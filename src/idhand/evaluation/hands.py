@@ -47,6 +47,30 @@ def keypoint_regressor(model: HandModel) -> Float[Tensor, "21 verts"]:
     return torch.cat((model.joint_regressor, tips))[list(KEYPOINT_ORDER)]
 
 
+def predicted_points(rows: Predictions, model: HandModel) -> Hands:
+    """Keypoints in the picture alone, as hands of which nothing else is known."""
+    assert rows.points_px is not None
+    return _only_points(rows.points_px, model)
+
+
+def true_points(samples: Sequence[Sample], model: HandModel) -> Hands:
+    """Labelled keypoints in the picture alone: enough for predictions of points."""
+    return _only_points(np.stack([_labelled_pixels(sample) for sample in samples]), model)
+
+
+def _only_points(points_px: Float[np.ndarray, "batch 21 2"], model: HandModel) -> Hands:
+    num = len(points_px)
+    unknown = torch.full((num, 1, 3), torch.nan).to(model.template)
+    return Hands(
+        keypoints_cam=unknown.expand(num, NUM_KEYPOINTS, 3),
+        verts_cam=unknown.expand(num, len(model.template), 3),
+        origin_cam=unknown[:, 0],
+        has_position=torch.zeros(num, dtype=torch.bool),
+        betas=unknown[:, 0, :1].expand(num, model.num_betas),
+        keypoints_px=_tensor(points_px, model),
+    )
+
+
 def predicted_hands(
     rows: Predictions,
     samples: Sequence[Sample],

@@ -15,11 +15,19 @@ from idhand.evaluation.hands import (
     Hands,
     keypoint_regressor,
     predicted_hands,
+    predicted_points,
     true_hands,
+    true_points,
 )
 from idhand.evaluation.motion import frame_accelerations_mm
 from idhand.evaluation.report import METRICS, Report
-from idhand.evaluation.scoring import Scores, missed_scores, point_scores, root_errors_mm
+from idhand.evaluation.scoring import (
+    Scores,
+    missed_scores,
+    picture_scores,
+    point_scores,
+    root_errors_mm,
+)
 from idhand.evaluation.shapes import (
     covered,
     measure_errors_mm,
@@ -100,12 +108,13 @@ def evaluate(
     """Compare predictions with the truth, in the frame of the real hand's camera.
 
     Pictures are joined by `Sample.id`, and come in the predictions' order. Of a sample with
-    another hand model's shape, or with none, only keypoints are compared.
+    another hand model's shape, or with none, only keypoints are compared. Of predictions that are
+    points alone, only metrics in the picture are taken, and the truth need not be in 3D.
 
     Args:
         predictions: Of one method.
         truths: Such as `data.labels()`, in any order; gone through once, few in memory at a time.
-        model: The hand model of the predictions.
+        model: The hand model of the predictions; of points alone any.
         protocol: What is compared; `standard()` if None.
 
     Raises:
@@ -115,24 +124,34 @@ def evaluate(
     protocol = protocol or standard()
     regressor = protocol.keypoint_weights(model)
     _check_model(predictions, model, protocol)
-    tally = _Tally(predictions=predictions, model=model)
+    tally, is_points = _Tally(predictions=predictions, model=model), predictions.kind == "points"
     for samples in _batches(truths, tally):
         rows = np.array([tally.rows[sample.id] for sample in samples])
-        truth = true_hands(samples, model, regressor)
+        truth = true_points(samples, model) if is_points else true_hands(samples, model, regressor)
         tally.note_truth(rows, samples, truth)
         found = predictions.found[rows]
         hit, missed = np.flatnonzero(found).tolist(), np.flatnonzero(~found).tolist()
         if missed:
             tally.note_missed(rows[missed], _take(truth, missed))
         if hit:
-            seen = [samples[place] for place in hit]
-            hands = predicted_hands(predictions.select(rows[hit]), seen, model, regressor)
+            seen, ours = [samples[place] for place in hit], predictions.select(rows[hit])
+            if is_points:
+                tally.note_points(rows[hit], predicted_points(ours, model), _take(truth, hit))
+                continue
+            hands = predicted_hands(ours, seen, model, regressor)
             tally.note_found(rows[hit], hands, _take(truth, hit))
     return tally.report(protocol)
 
 
 def _check_model(predictions: Predictions, model: FittableHand, protocol: Protocol) -> None:
     """Refuse predictions of another hand model, and meshes without a way to keypoints."""
+    if predictions.kind == "points":
+        if protocol.joints != "kinematic":
+            raise ValueError(
+                f"'{predictions.method}' predicts points in the picture alone and no vertices to "
+                "regress joints from; evaluate it with kinematic joints"
+            )
+        return
     if predictions.model != model.name:
         raise ValueError(
             f"these predictions were made with hand model '{predictions.model}', but "
@@ -250,6 +269,10 @@ class _Tally:
             self.measure_sigmas_mm[rows] = sigmas.numpy()
             rate = covered(errors, sigmas).to(errors.dtype).mean(1)
             self._keep(rows, {"coverage": torch.where(errors.isnan().any(1), torch.nan, rate)})
+
+    def note_points(self, rows: Int[np.ndarray, " n"], points: Hands, truth: Hands) -> None:
+        """Keypoints in the picture that can be compared."""
+        self._keep(rows, picture_scores(points, truth))
 
     def _keep(self, rows: Int[np.ndarray, " n"], scores: Scores) -> None:
         for name, values in scores.items():

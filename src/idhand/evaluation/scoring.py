@@ -35,6 +35,12 @@ def point_scores(predicted: Hands, truth: Hands) -> Scores:
     ours, theirs = predicted.keypoints_cam, truth.keypoints_cam
     scores["bones"] = bone_errors_mm(ours, theirs, valid)
     scores["depth"] = _where(placed, depth_errors_mm(ours[:, 0], theirs[:, 0]))
+    return {**scores, **picture_scores(predicted, truth)}
+
+
+def picture_scores(predicted: Hands, truth: Hands) -> Scores:
+    """Of keypoints in the picture, all that can be said of points alone."""
+    scores: Scores = {}
     seen = ~truth.keypoints_px.isnan().any(-1)
     has_pixels = ~predicted.keypoints_px.isnan().any(-1).any(-1)
     off_px = pixel_errors(predicted.keypoints_px, truth.keypoints_px)

@@ -9,13 +9,9 @@ import numpy as np
 import torch
 
 from idhand.evaluation import Report, evaluate
-from idhand.experiments.curve import Method, Point, calibration_curve
-from idhand.experiments.looks import Looks
-from idhand.experiments.nets import Nets
-from idhand.experiments.predicting import landmark_fit, predict
-from idhand.experiments.presets import NetName, ReproduceConfig, Row, ShapeName, rows
-from idhand.experiments.refining import refine
-from idhand.experiments.rows import KEYPOINTS, wrists
+from idhand.experiments.curve import Point, Variant, calibration_curve
+from idhand.experiments.nets import ExperimentNetworks
+from idhand.experiments.presets import ReproduceConfig, Row, RowNetwork, ShapeName, rows
 from idhand.experiments.shapes import (
     PersonShape,
     Split,
@@ -26,6 +22,10 @@ from idhand.experiments.shapes import (
 )
 from idhand.fusion import FusionConfig, with_hand_length
 from idhand.hand import FittableHand, ShapePrior
+from idhand.methods.detections import DetectedHands
+from idhand.methods.predicting import landmark_fit, predict
+from idhand.methods.refining import refine
+from idhand.methods.rows import KEYPOINTS, wrists
 from idhand.predictions import Predictions
 from idhand.records import Sample
 
@@ -37,12 +37,12 @@ Progress = Callable[..., Iterable[Any]]
 class Bench:
     """One run's networks and pictures."""
 
-    nets: Nets
+    nets: ExperimentNetworks
     model: FittableHand
     config: ReproduceConfig
-    looks: Looks
+    detected: DetectedHands
     split: Split
-    told: Progress | None
+    progress: Progress | None
 
     @property
     def prior(self) -> ShapePrior:
@@ -50,11 +50,11 @@ class Bench:
         return self.model.prior
 
     def wrapped(self, items: Iterable[Any], what: str) -> Iterable[Any]:
-        """The items, with progress told."""
-        return items if self.told is None else self.told(items, desc=what)
+        """The items, with progress shown."""
+        return items if self.progress is None else self.progress(items, desc=what)
 
     def fusion(self, net: str) -> FusionConfig:
-        """Ours."""
+        """Our fusion of a network's shapes, with its calibrated covariances."""
         return FusionConfig(covariance_calibration=self.nets.covariance_calibrations.get(net))
 
     def lengths_m(self, truth: dict[str, PersonShape]) -> dict[str, float]:
@@ -65,10 +65,10 @@ class Bench:
     def shapes(self, truth: dict[str, PersonShape]) -> dict[ShapeName, dict[str, PersonShape]]:
         """Everybody's shape from each source that gives one per person."""
         calibration, sigma_m = self.split.calibration, self.config.ruler_sigma_m
-        own = predict(self.nets.identity_film, self.looks, model=self.model)
+        own = predict(self.nets.identity_film, self.detected, model=self.model)
         calibrated = fused_shapes(own, calibration, self.prior, self.fusion("identity_film"))
 
-        def told(items: Any) -> Any:
+        def with_bar(items: Any) -> Any:
             return self.wrapped(items, "calibrating by landmarks")
 
         return {
@@ -78,7 +78,7 @@ class Bench:
                 calibrated, self.lengths_m(truth), self.model, sigma_m=sigma_m
             ),
             "calibrated_landmarks": landmark_shapes(
-                self.looks, calibration, self.model, progress=told
+                self.detected, calibration, self.model, progress=with_bar
             ),
             "mean": {who: PersonShape(betas=self.prior.mean.numpy()) for who in calibration},
         }
@@ -88,15 +88,15 @@ class Bench:
         samples: Sequence[Sample],
         truth: dict[str, PersonShape],
         shapes: dict[ShapeName, dict[str, PersonShape]],
-    ) -> tuple[dict[Row, Report], dict[Row, Report], dict[Row, float], dict[NetName, float]]:
+    ) -> tuple[dict[Row, Report], dict[Row, Report], dict[Row, float], dict[RowNetwork, float]]:
         """All rows, on people of known shape and on everybody; times; what the identity changes."""
-        everybody = self.looks.select(self.split.evaluated)
+        everybody = self.detected.select(self.split.evaluated)
         known = [i for i, who in enumerate(everybody.subject) if who in truth]
         wanted = set(everybody.sample_id)
         truths = [sample for sample in samples if sample.id in wanted]
         makers = {
-            "known": Maker(bench=self, looks=everybody.select(known), shapes=shapes),
-            "all": Maker(bench=self, looks=everybody, shapes=shapes),
+            "known": Maker(bench=self, detected=everybody.select(known), shapes=shapes),
+            "all": Maker(bench=self, detected=everybody, shapes=shapes),
         }
         reports: dict[Row, Report] = {}
         reports_all: dict[Row, Report] = {}
@@ -117,20 +117,22 @@ class Bench:
         """Shape error against the number of pictures."""
         if not truth:
             return []
-        film = predict(self.nets.identity_film, self.looks, model=self.model)
-        sure = predict(self.nets.confidence, self.looks, model=self.model)
+        film = predict(self.nets.identity_film, self.detected, model=self.model)
+        sure = predict(self.nets.confidence, self.detected, model=self.model)
         ours = self.fusion("identity_film")
-        methods = [
-            Method(name="plain mean", predictions=film, fusion=FusionConfig(mode="mean")),
-            Method(name="ours", predictions=film, fusion=ours),
-            Method(name="ours, length known", predictions=film, fusion=ours, with_length=True),
-            Method(name="baseline: plain mean", predictions=sure, fusion=FusionConfig(mode="mean")),
-            Method(
+        variants = [
+            Variant(name="plain mean", predictions=film, fusion=FusionConfig(mode="mean")),
+            Variant(name="ours", predictions=film, fusion=ours),
+            Variant(name="ours, length known", predictions=film, fusion=ours, with_length=True),
+            Variant(
+                name="baseline: plain mean", predictions=sure, fusion=FusionConfig(mode="mean")
+            ),
+            Variant(
                 name="baseline: top half by confidence",
                 predictions=sure,
                 fusion=FusionConfig(mode="top_k"),
             ),
-            Method(
+            Variant(
                 name="baseline: weighted by confidence",
                 predictions=sure,
                 fusion=FusionConfig(mode="softmax"),
@@ -138,9 +140,9 @@ class Bench:
         ]
         if "confidence" in self.nets.covariance_calibrations:
             own = self.fusion("confidence")
-            methods.append(Method(name="baseline: ours", predictions=sure, fusion=own))
+            variants.append(Variant(name="baseline: ours", predictions=sure, fusion=own))
         return calibration_curve(
-            methods,
+            variants,
             truth,
             self.lengths_m(truth),
             self.prior,
@@ -158,10 +160,10 @@ class Maker:
     """Makes rows' predictions of the same pictures; what rows share is made once."""
 
     bench: Bench
-    looks: Looks
+    detected: DetectedHands
     shapes: dict[ShapeName, dict[str, PersonShape]]
     seconds: dict[Row, float] = field(default_factory=dict)
-    _kept: dict[tuple[NetName, ShapeName], Predictions] = field(default_factory=dict)
+    _kept: dict[tuple[RowNetwork, ShapeName], Predictions] = field(default_factory=dict)
 
     def row(self, row: Row) -> Predictions:
         """A row's predictions; notes how long its solver took per hand."""
@@ -171,17 +173,17 @@ class Maker:
         shape = "free" if row.frees_shape else "given"
         config = replace(self.bench.config.refining, solver=row.solver, shape=shape)
         began = time.perf_counter()
-        refined = refine(start, self.looks, self.bench.model, config)
-        self.seconds[row] = (time.perf_counter() - began) / max(1, int(self.looks.found.sum()))
+        refined = refine(start, self.detected, self.bench.model, config)
+        self.seconds[row] = (time.perf_counter() - began) / max(1, int(self.detected.found.sum()))
         return refined
 
-    def unrefined(self, net: NetName, shape: ShapeName) -> Predictions:
-        """What a network says with these shapes."""
+    def unrefined(self, net: RowNetwork, shape: ShapeName) -> Predictions:
+        """What a network predicts with these shapes."""
         if (net, shape) not in self._kept:
             self._kept[net, shape] = self._predicted(net, shape)
         return self._kept[net, shape]
 
-    def _predicted(self, net: NetName, shape: ShapeName) -> Predictions:
+    def _predicted(self, net: RowNetwork, shape: ShapeName) -> Predictions:
         model = self.bench.model
         if shape == "own_length":
             return self._with_lengths(self.unrefined(net, "own"))
@@ -189,8 +191,8 @@ class Maker:
         if shape != "own":
             betas = {who: person.betas for who, person in self.shapes[shape].items()}
         if net == "landmarks":
-            return landmark_fit(self.looks, betas, model=model)
-        return predict(getattr(self.bench.nets, net), self.looks, betas, model=model)
+            return landmark_fit(self.detected, betas, model=model)
+        return predict(getattr(self.bench.nets, net), self.detected, betas, model=model)
 
     def _with_lengths(self, own: Predictions) -> Predictions:
         """Each picture's own shape, once the hand's length is known: the pose stays."""
@@ -208,26 +210,26 @@ class Maker:
         )
         fields = {name: getattr(own, name).copy() for name in ("betas", "betas_cov", "wrist_cam")}
         fields["betas"][hits], fields["betas_cov"][hits] = betas.numpy(), covariance.numpy()
-        seen = self.looks.select(hits)
-        marked = own.points_px if own.header.get("points") == KEYPOINTS else None
+        there = self.detected.select(hits)
+        network_px = own.points_px if own.header.get("points") == KEYPOINTS else None
         fields["wrist_cam"][hits] = wrists(
-            seen,
+            there,
             own.rotations[hits],
             betas.numpy(),
             model,
-            None if marked is None else marked[hits],
+            None if network_px is None else network_px[hits],
         )
         header = {**own.header, "method": f"{own.method}, length known"}
         return replace(own, header=header, **fields)
 
-    def pose_change_deg(self) -> dict[NetName, float]:
+    def pose_change_deg(self) -> dict[RowNetwork, float]:
         """What knowing the true shape instead of the mean one changes in the networks' poses."""
-        change: dict[NetName, float] = {}
+        change: dict[RowNetwork, float] = {}
         for net in ("identity", "identity_film"):
             true, mean = (self.unrefined(net, shape).rotations for shape in ("true", "mean"))
             assert true is not None
             assert mean is not None
-            found = self.looks.found
+            found = self.detected.found
             chord = np.linalg.norm(true[found] - mean[found], axis=(2, 3)) / np.sqrt(8)
             change[net] = float(np.degrees(2 * np.arcsin(chord.clip(0, 1))).mean())
         return change

@@ -27,7 +27,7 @@ ENOUGH = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Variant:
     """One line of the curve."""
 
     name: str
@@ -55,7 +55,7 @@ class Point:
 
 
 def calibration_curve(
-    methods: Sequence[Method],
+    variants: Sequence[Variant],
     truth: PersonShapes,
     lengths_m: dict[str, float],
     prior: ShapePrior,
@@ -69,11 +69,11 @@ def calibration_curve(
 ) -> list[Point]:
     """Fuse random pictures of each person, many times over.
 
-    Methods see the same draws. Numbers of pictures that fewer than half of the people have are
+    Variants see the same draws. Numbers of pictures that fewer than half of the people have are
     left out.
 
     Args:
-        methods: Lines of the curve.
+        variants: Lines of the curve.
         truth: PersonShapes of those people who count.
         lengths_m: Hand lengths by ruler.
         prior: Population.
@@ -82,14 +82,14 @@ def calibration_curve(
         draws: Per person and number.
         ruler_sigma_m: Error of the lengths.
         seed: Of the draws; a person's do not depend on who else is in the set.
-        progress: Wraps the methods, e.g. `tqdm`.
+        progress: Wraps the variants, e.g. `tqdm`.
     """
     points: list[Point] = []
-    for method in progress(methods) if progress else methods:
-        photos = _photos(method, prior)
+    for variant in progress(variants) if progress else variants:
+        photos = _photos(variant, prior)
         rows = {
-            subject: [row for row in own if method.predictions.found[row]]
-            for subject, own in rows_by_subject(method.predictions.subject).items()
+            subject: [row for row in own if variant.predictions.found[row]]
+            for subject, own in rows_by_subject(variant.predictions.subject).items()
             if subject in truth
         }
         for size in sizes:
@@ -97,19 +97,19 @@ def calibration_curve(
             if not enough or 2 * len(enough) < len(rows):
                 continue
             drawn = {who: _draws(who, own, size, draws, seed) for who, own in enough.items()}
-            fused = _fuse_all(method, photos, drawn, prior)
+            fused = _fuse_all(variant, photos, drawn, prior)
             points.append(
-                _point(method, size, drawn, fused, truth, lengths_m, model, ruler_sigma_m)
+                _point(variant, size, drawn, fused, truth, lengths_m, model, ruler_sigma_m)
             )
     return points
 
 
-def _photos(method: Method, prior: ShapePrior) -> Likelihoods:
+def _photos(variant: Variant, prior: ShapePrior) -> Likelihoods:
     """What every picture adds to the prior; those without a hand are never drawn."""
-    betas, covs = method.predictions.betas, method.predictions.betas_cov
+    betas, covs = variant.predictions.betas, variant.predictions.betas_cov
     assert betas is not None
     assert covs is not None
-    found = method.predictions.found
+    found = variant.predictions.found
     eye = np.eye(betas.shape[1])
     safe = np.where(found[:, None], betas, 0.0), np.where(found[:, None, None], covs, eye)
     return likelihoods(
@@ -128,7 +128,7 @@ def _draws(
 
 
 def _fuse_all(
-    method: Method,
+    variant: Variant,
     photos: Likelihoods,
     drawn: dict[str, Int[np.ndarray, "draws chosen"]],
     prior: ShapePrior,
@@ -138,9 +138,9 @@ def _fuse_all(
     for subject, rows in drawn.items():
         alike.setdefault(rows.shape, []).append(subject)
     fused: dict[str, Fused] = {}
-    confidence = method.predictions.confidence
+    confidence = variant.predictions.confidence
     for shape, subjects in alike.items():
-        config = method.fusion
+        config = variant.fusion
         if config.mode == "top_k":
             config = replace(config, top_k=min(config.top_k, max(1, shape[1] // 2)))
         for start in range(0, len(subjects), PEOPLE_AT_ONCE):
@@ -154,7 +154,7 @@ def _fuse_all(
 
 
 def _point(
-    method: Method,
+    variant: Variant,
     size: int,
     drawn: dict[str, Int[np.ndarray, "draws chosen"]],
     fused: dict[str, Fused],
@@ -169,7 +169,7 @@ def _point(
     betas = torch.cat([fused[who].betas for who in subjects])
     covariance = torch.cat([fused[who].covariance for who in subjects])
     owner = np.repeat(np.arange(len(subjects)), counts)
-    if method.with_length:
+    if variant.with_length:
         length = torch.tensor([lengths_m[who] for who in subjects], dtype=betas.dtype)[owner]
         betas, covariance = with_hand_length(
             betas, covariance, model, length, sigma_m=ruler_sigma_m
@@ -181,10 +181,10 @@ def _point(
 
     errors = shape_errors_mm(model, betas, goal)
     inside = None
-    if method.fusion.mode == "covariance":
+    if variant.fusion.mode == "covariance":
         inside = per_person(_covered(model, betas, covariance, goal).double().mean(1).numpy())
     return Point(
-        method=method.name,
+        method=variant.name,
         num_pictures=size,
         num_used=float(np.mean([rows.shape[1] for rows in drawn.values()])),
         subject=tuple(subjects),

@@ -10,11 +10,11 @@ from idhand.nets.regressor import Regressor
 
 NET_FILES = ("baseline", "identity", "identity_film", "confidence")
 COVARIANCE_FILES = {"identity_film": "honesty.json", "confidence": "honesty_confidence.json"}
-"""How far the covariances of these networks can be believed."""
+"""Network → file of its covariance calibration, in the folder of the networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nets:
+class ExperimentNetworks:
     """The trained networks of the experiment, all on one backbone."""
 
     baseline: Regressor
@@ -22,7 +22,7 @@ class Nets:
     identity_film: Regressor
     confidence: Regressor
     covariance_calibrations: dict[str, CovarianceCalibration] = field(default_factory=dict)
-    """Network → how far its covariances can be believed; keys as in `COVARIANCE_FILES`."""
+    """Network → how its covariances are calibrated; keys as in `COVARIANCE_FILES`."""
 
     def __post_init__(self):
         nets = {name: getattr(self, name) for name in NET_FILES}
@@ -53,7 +53,7 @@ class Nets:
         return self.baseline.config.hand_model
 
     @staticmethod
-    def load(folder: Path, *, with_calibrations: bool = True) -> "Nets":
+    def load(folder: Path, *, with_calibrations: bool = True) -> "ExperimentNetworks":
         """Read them from a folder: NAME.safetensors each.
 
         Without a file of its own, the confidence network is the baseline.
@@ -82,4 +82,4 @@ class Nets:
         calibrations = {
             name: CovarianceCalibration.load(path) for name, path in files.items() if path.is_file()
         }
-        return Nets(**nets, covariance_calibrations=calibrations)
+        return ExperimentNetworks(**nets, covariance_calibrations=calibrations)

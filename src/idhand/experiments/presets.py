@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
 
-from idhand.experiments.refining import RefineConfig
+from idhand.methods.refining import RefineConfig
 
-NetName = Literal["baseline", "identity", "identity_film", "landmarks"]
+RowNetwork = Literal["baseline", "identity", "identity_film", "landmarks"]
 """`landmarks` is the fit to the landmark net's points, without a trained network."""
 ShapeName = Literal[
     "own", "own_length", "true", "calibrated", "calibrated_length", "calibrated_landmarks", "mean"
@@ -21,7 +21,7 @@ hand's length is known from a ruler, `calibrated` is fused from other pictures o
 network's shapes, `calibrated_landmarks` from the same pictures' landmarks."""
 SolverName = Literal["none", "paper_adam", "second_order"]
 
-NET_LABELS: dict[NetName, str] = {
+NET_LABELS: dict[RowNetwork, str] = {
     "baseline": "baseline",
     "identity": "identity",
     "identity_film": "identity_film",
@@ -47,7 +47,7 @@ SOLVER_LABELS: dict[SolverName, str] = {
 class Row:
     """One line of the table."""
 
-    net: NetName
+    net: RowNetwork
     shape: ShapeName
     solver: SolverName = "none"
 
@@ -97,7 +97,7 @@ def rows() -> tuple[Row, ...]:
 
 
 def _crossed(
-    net: NetName, shapes: Sequence[ShapeName], solvers: Sequence[SolverName]
+    net: RowNetwork, shapes: Sequence[ShapeName], solvers: Sequence[SolverName]
 ) -> tuple[Row, ...]:
     return tuple(
         Row(net=net, shape=shape, solver=solver) for shape, solver in product(shapes, solvers)

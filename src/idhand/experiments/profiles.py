@@ -17,7 +17,7 @@ from idhand.predictions import Predictions
 Side = Literal["left", "right"]
 
 WIDE_BELOW = 3
-"""With fewer pictures nothing averages out, and an odd one cannot be told from the others."""
+"""With fewer pictures nothing averages out, and an outlier cannot be recognised."""
 DOUBTED = 0.7
 """A picture that counts less deserves a reason."""
 
@@ -33,18 +33,20 @@ def profiles(
         ruler_mm: Hand length and its standard deviation, of the only person.
 
     Returns:
-        Profiles by subject, and the subjects without a usable picture.
+        Profiles by subject, and the subjects without a usable picture; both by name, numbers in
+        names as numbers.
 
     Raises:
         ValueError: If the predictions or the calibrated covariances are of another hand model or
             have no shapes, nobody has a usable picture, or a length is given for several people.
     """
+    predictions.check_poses("calibration")
     model = hand(predictions.model)
     _check(predictions, fusion, model)
     rows = rows_by_subject(predictions.subject)
     usable = {who: [row for row in own if predictions.found[row]] for who, own in rows.items()}
     usable = {who: own for who, own in usable.items() if own}
-    without = tuple(who for who in rows if who not in usable)
+    without = tuple(sorted((who for who in rows if who not in usable), key=by_number))
     if not usable:
         raise ValueError(
             f"no hand was found in any of the {len(predictions):,} pictures of "
@@ -62,11 +64,17 @@ def profiles(
         lengths_m = dict.fromkeys(fused, length_mm / 1e3)
         shapes = with_lengths(fused, lengths_m, model, sigma_m=sigma_mm / 1e3)
     people: dict[str, Identity] = {}
-    for who, own in usable.items():
+    for who, own in sorted(usable.items(), key=lambda item: by_number(item[0])):
         uses = _uses(rows[who], own, fused[who])
         sides = _sides(predictions.is_right[own])
         people[who] = _profile(shapes[who], uses, sides, model, ruler_mm)
     return people, without
+
+
+def by_number(name: str) -> list[tuple[int, int, str]]:
+    """A key to sort names by, in which person-2 comes before person-10."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def profile_names(subjects: Sequence[str]) -> dict[str, str]:
@@ -88,14 +96,11 @@ def profile_names(subjects: Sequence[str]) -> dict[str, str]:
 
 
 def _check(predictions: Predictions, fusion: FusionConfig, model: FittableHand) -> None:
-    if predictions.betas is None:
-        raise ValueError(
-            f"'{predictions.method}' predicts meshes and no shapes; name a method with betas"
-        )
-    told = f"'{model.name}' is in use"
+    assert predictions.betas is not None
+    in_use = f"'{model.name}' is in use"
     if predictions.model != model.name or predictions.betas.shape[1] != model.num_betas:
         raise ValueError(
-            f"these predictions were made with hand model '{predictions.model}', but {told}; "
+            f"these predictions were made with hand model '{predictions.model}', but {in_use}; "
             "predict again with it"
         )
     if (
@@ -104,7 +109,7 @@ def _check(predictions: Predictions, fusion: FusionConfig, model: FittableHand) 
     ):
         raise ValueError(
             f"--covariance-calibration is about hand model "
-            f"'{fusion.covariance_calibration.model}', but {told}; fit it again"
+            f"'{fusion.covariance_calibration.model}', but {in_use}; fit it again"
         )
 
 

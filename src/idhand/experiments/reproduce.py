@@ -4,24 +4,20 @@ Source: Kong et al., "Identity-Aware Hand Mesh Estimation and Personalization fr
 ECCV 2022. Unlike there, no picture is both calibrated from and evaluated, unless asked for.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from idhand.assets import hand
-from idhand.data import Shards
-from idhand.detection import HandDetector
-from idhand.evaluation import Report, labels
+from idhand.data import DataSet, Shards, Subset, models
+from idhand.evaluation import Report
 from idhand.experiments.bench import Bench, Progress
 from idhand.experiments.curve import Point
-from idhand.experiments.looks import Looks, look
-from idhand.experiments.nets import COVARIANCE_FILES, Nets
-from idhand.experiments.predicting import predict
-from idhand.experiments.presets import NetName, ReproduceConfig, Row, ShapeName
+from idhand.experiments.nets import COVARIANCE_FILES, ExperimentNetworks
+from idhand.experiments.presets import ReproduceConfig, Row, RowNetwork, ShapeName
 from idhand.experiments.shapes import (
     PersonShape,
     Split,
@@ -31,9 +27,14 @@ from idhand.experiments.shapes import (
     true_shapes,
 )
 from idhand.fusion import CovarianceCalibration
+from idhand.methods.detections import DetectedHands, DetectionCache
+from idhand.methods.predicting import predict
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.regressor import Regressor
 from idhand.records import Sample
+
+DETECTIONS_FILE, VALIDATION_FILE = "detections.npz", "detections_validation.npz"
+"""In a run's folder: what was detected in the evaluated and in the validation pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Results:
     """On everybody's, of rows that need no true shape; empty if everybody's shape is known."""
     seconds: dict[Row, float]
     """Of the solver, per hand."""
-    pose_change_deg: dict[NetName, float]
+    pose_change_deg: dict[RowNetwork, float]
     """Mean angle by which a joint's rotation changes between the mean shape and the true one."""
     truth: dict[str, PersonShape]
     shapes: dict[ShapeName, dict[str, PersonShape]]
@@ -58,40 +59,47 @@ class Results:
 
 
 def reproduce(
-    data: Shards,
+    data: DataSet,
     out: Path,
-    nets: Nets,
+    nets: ExperimentNetworks,
     config: ReproduceConfig | None = None,
     *,
     progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Results:
     """Run the experiment.
 
     Args:
         data: People whom none of the networks was trained on.
-        out: Folder for `looks.npz`, which a second run on the same pictures starts from.
+        out: Folder for `detections.npz`, which a second run on the same pictures starts from.
         nets: Trained networks.
         config: How much of the data, how many draws.
-        progress: Told of everything that takes longer.
+        progress: Shows everything that takes longer.
+        note: Hears a sentence if `detections.npz` is of other pictures and therefore replaced.
 
     Raises:
-        ValueError: If the data has nobody to evaluate, or covariances are not calibrated.
+        ValueError: If the data has nobody to evaluate, is labelled with another hand model than the
+            networks' or has pictures of unknown people, or covariances are not calibrated.
     """
     config, model = config or ReproduceConfig(), hand(nets.hand_model)
-    missing = "identity_film" not in nets.covariance_calibrations
-    if missing:
+    if "identity_film" not in nets.covariance_calibrations:
         raise ValueError(
-            "it is not known how far the shapes of identity_film can be believed: there is no "
+            "it is not known how far the covariances of identity_film can be trusted: there is no "
             f"{COVARIANCE_FILES['identity_film']} beside the networks; give --validation, a set of "
             "other people, to find out"
         )
     chosen, samples = chosen_pictures(data, config)
-    looks = looked_at(data, chosen, out / "looks.npz", nets.baseline, progress)
-    split = split_pictures(looks, seed=config.seed, overlap=config.overlap)
+    check_labelled_model(samples, model.name)
+    detected = own_detections(out / DETECTIONS_FILE, progress, note).of(
+        chosen, backbone_of(nets.baseline)
+    )
+    split = split_pictures(detected, seed=config.seed, overlap=config.overlap)
     if not split.evaluated:
         why = "; ".join(list(split.left_out.values())[:3])
         raise ValueError(f"nobody can be evaluated ({why}); use a set with more pictures")
-    bench = Bench(nets=nets, model=model, config=config, looks=looks, split=split, told=progress)
+    bench = Bench(
+        nets=nets, model=model, config=config, detected=detected, split=split, progress=progress
+    )
     truth = {
         subject: shape
         for subject, shape in true_shapes(samples, model).items()
@@ -100,7 +108,7 @@ def reproduce(
     shapes = bench.shapes(truth)
     reports, reports_all, seconds, change = bench.reports(samples, truth, shapes)
     return Results(
-        about=_about(data, looks, split, truth, config, model.name),
+        about=_about(data, detected, split, truth, config, model.name),
         reports=reports,
         reports_all=reports_all,
         seconds=seconds,
@@ -113,98 +121,86 @@ def reproduce(
 
 
 def with_fitted_covariances(
-    nets: Nets, validation: Shards, out: Path, *, progress: Progress | None = None
-) -> Nets:
-    """The networks, with how far they can be believed found out on other people and kept in files.
+    nets: ExperimentNetworks,
+    validation: DataSet,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
+) -> ExperimentNetworks:
+    """The networks with calibrated covariances, fitted on other people and kept in files.
 
     Args:
         nets: Trained networks.
         validation: People who were neither trained on nor are tested.
-        out: Folder for the files of `COVARIANCE_FILES` and the looks.
-        progress: Told of what takes longer.
+        out: Folder for the files of `COVARIANCE_FILES` and the detected hands.
+        progress: Shows what takes longer.
+        note: As in `reproduce`.
 
     Raises:
         ValueError: If too few of the people have a known shape.
     """
     model = hand(nets.hand_model)
     chosen, samples = chosen_pictures(validation, ReproduceConfig())
-    looks = looked_at(validation, chosen, out / "looks_validation.npz", nets.baseline, progress)
+    check_labelled_model(samples, model.name)
+    detected = own_detections(out / VALIDATION_FILE, progress, note).of(
+        chosen, backbone_of(nets.baseline)
+    )
     truth = true_shapes(samples, model)
     calibrations: dict[str, CovarianceCalibration] = {}
     for name, file in COVARIANCE_FILES.items():
-        seen = predict(getattr(nets, name), looks, model=model, method=name)
-        calibrations[name] = network_covariance_calibration(seen, truth, model.prior, model)
+        own = predict(getattr(nets, name), detected, model=model, method=name)
+        calibrations[name] = network_covariance_calibration(own, truth, model.prior, model)
         calibrations[name].save(out / file)
     return replace(nets, covariance_calibrations=calibrations)
 
 
-def looked_at(
-    data: Shards,
-    chosen: Sequence[int],
-    path: Path,
-    net: Regressor,
-    progress: Progress | None,
-) -> Looks:
-    """Looks at some pictures of a set; from the file if it holds just these, else into it."""
-    header = looks_header(data, chosen, net)
-    if path.is_file():
-        kept = Looks.load(path)
-        if all(kept.header.get(name) == value for name, value in header.items()):
-            return kept
+def own_detections(
+    path: Path, progress: Progress | None, note: Callable[[str], None] | None
+) -> DetectionCache:
+    """The run's own file of detected hands, which is replaced if the pictures are others."""
+    return DetectionCache(path=path, is_own=True, progress=progress, note=note)
+
+
+def backbone_of(net: Regressor) -> HandBackbone:
+    """The hand net that all networks of the experiment stand on."""
     assert isinstance(net.backbone, HandBackbone)
-
-    def told(items: Any) -> Any:
-        return progress(items, desc="looking") if progress else items
-
-    looks = look(_Chosen(data, chosen), HandDetector(), net.backbone, header=header, progress=told)
-    looks.save(path)
-    return looks
+    return net.backbone
 
 
-def looks_header(data: Shards, chosen: Sequence[int], net: Regressor) -> dict[str, str]:
-    """What tells looks at these pictures from looks at others."""
-    digest = hashlib.sha256()
-    for shard in data.manifest.shards:
-        digest.update(shard.sha256.encode())
-    digest.update(np.asarray(chosen, dtype=np.int64).tobytes())
-    assert isinstance(net.backbone, HandBackbone)
-    return {"data": digest.hexdigest(), "features": net.backbone.label}
+def check_labelled_model(samples: Sequence[Sample], model: str) -> None:
+    """Refuse data whose hands are labelled with other hand models than this one alone.
+
+    Raises:
+        ValueError: If so.
+    """
+    labelled = {name for name in models(samples) if name}
+    if labelled and model not in labelled:
+        names = " and ".join(f"'{name}'" for name in sorted(labelled))
+        raise ValueError(
+            f"the networks are of the hand model '{model}', and the data is labelled with {names}; "
+            "betas of one model mean nothing to another: name networks that were trained on data "
+            "of that model (--nets)"
+        )
 
 
-class _Chosen(Sequence[Sample]):
-    """Some pictures of a set, decoded when asked for."""
+def chosen_pictures(data: DataSet, config: ReproduceConfig) -> tuple[DataSet, list[Sample]]:
+    """The pictures to use and their labels, without pixels.
 
-    def __init__(self, data: Shards, chosen: Sequence[int]):
-        self._data, self._indices = data, chosen
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> "_Chosen": ...
-    def __getitem__(self, index: int | slice) -> "Sample | _Chosen":
-        if isinstance(index, slice):
-            return _Chosen(self._data, self._indices[index])
-        return self._data[self._indices[index]]
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self._data[index] for index in self._indices)
-
-
-def chosen_pictures(data: Shards, config: ReproduceConfig) -> tuple[list[int], list[Sample]]:
-    """Indices of the pictures to use and their labels, without pixels."""
-    every = list(labels(data))
+    Raises:
+        ValueError: If nobody knows whose hand some picture shows.
+    """
+    every = list(data.labels())
     by_person = rows_by_subject(sample.subject for sample in every)
     kept = list(by_person.values())[: config.people]
     indices = sorted(row for own in kept for row in own[: config.pictures])
-    return indices, [every[index] for index in indices]
+    chosen = data if len(indices) == len(every) else Subset(data, indices)
+    return chosen, [every[index] for index in indices]
 
 
 def _about(
-    data: Shards,
-    looks: Looks,
+    data: DataSet,
+    detected: DetectedHands,
     split: Split,
     truth: dict[str, PersonShape],
     config: ReproduceConfig,
@@ -212,14 +208,14 @@ def _about(
 ) -> dict[str, Any]:
     usable = [len(own) for own in split.calibration.values()]
     return {
-        "dataset": looks.header["dataset"],
-        "data": data.folder.name,
+        "dataset": detected.header["dataset"],
+        "data": data.folder.name if isinstance(data, Shards) else str(data),
         "model": model,
         "num_people": len(split.calibration),
         "num_people_with_shape": len(truth),
-        "num_pictures": len(looks),
+        "num_pictures": len(detected),
         "num_evaluated": len(split.evaluated),
-        "num_found": int(looks.found.sum()),
+        "num_found": int(detected.found.sum()),
         "calibration_pictures": {
             "min": min(usable),
             "mean": float(np.mean(usable)),

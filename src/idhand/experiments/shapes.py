@@ -14,7 +14,6 @@ from idhand.calibration import Anchor, CalibrationConfig, calibrate_shape
 from idhand.evaluation.hands import keypoint_regressor
 from idhand.evaluation.metrics import MM_PER_M, bone_errors_mm
 from idhand.evaluation.shapes import measure_errors_mm
-from idhand.experiments.looks import Looks, evidence
 from idhand.fusion import (
     CovarianceCalibration,
     FusionConfig,
@@ -23,6 +22,7 @@ from idhand.fusion import (
     with_hand_length,
 )
 from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
+from idhand.methods.detections import DetectedHands, observations_of
 from idhand.predictions import Predictions
 from idhand.records import Sample
 
@@ -32,7 +32,7 @@ BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class PersonShape:
-    """One person's shape as a source says it."""
+    """One person's shape from one source."""
 
     betas: Float[np.ndarray, " betas"]
     covariance: Float[np.ndarray, "betas betas"] | None = None
@@ -59,21 +59,21 @@ class Split:
     """People without pictures for either use → why, a sentence without its end."""
 
 
-def split_pictures(looks: Looks, *, seed: int, overlap: bool) -> Split:
+def split_pictures(detected: DetectedHands, *, seed: int, overlap: bool) -> Split:
     """Part each person's pictures at random: one half to calibrate from, the other to evaluate.
 
     Args:
-        looks: Of the whole set.
+        detected: Of the whole set.
         seed: Of the parting; a person's does not depend on who else is in the set.
         overlap: Evaluate on all pictures, as the paper does.
     """
     calibration: dict[str, list[int]] = {}
     evaluated: list[int] = []
     left_out: dict[str, str] = {}
-    for subject, rows in rows_by_subject(looks.subject).items():
+    for subject, rows in rows_by_subject(detected.subject).items():
         order = np.random.default_rng([seed, *subject.encode()]).permutation(rows).tolist()
         half = max(1, len(order) // 2)
-        usable = sorted(row for row in order[:half] if looks.found[row])
+        usable = sorted(row for row in order[:half] if detected.found[row])
         others = rows if overlap else sorted(order[half:])
         if not others:
             left_out[subject] = f"{subject} has only {len(rows)} picture"
@@ -99,7 +99,7 @@ def true_shapes(samples: Iterable[Sample], model: FittableHand) -> dict[str, Per
 def fused_shapes(
     predictions: Predictions, rows: Rows, prior: ShapePrior, config: FusionConfig
 ) -> dict[str, PersonShape]:
-    """Each person's shape from what a network says of these pictures; a hand is found in each."""
+    """Each person's shape, fused from a network's predictions where a hand was found."""
     assert predictions.betas is not None
     covs, confidence = predictions.betas_cov, predictions.confidence
     shapes: dict[str, PersonShape] = {}
@@ -120,7 +120,7 @@ def fused_shapes(
 
 
 def landmark_shapes(
-    looks: Looks,
+    detected: DetectedHands,
     rows: Rows,
     model: FittableHand,
     *,
@@ -131,7 +131,7 @@ def landmark_shapes(
     config = CalibrationConfig()
     shapes: dict[str, PersonShape] = {}
     for subject in progress(rows) if progress else rows:
-        seen, _ = evidence(looks.select(rows[subject]), config.objective)
+        seen = observations_of(detected.select(rows[subject]), config.objective)
         anchor = None if anchors is None else anchors.get(subject)
         found = calibrate_shape(model, seen, anchor=anchor, config=config)
         shapes[subject] = PersonShape(
@@ -145,7 +145,7 @@ def landmark_shapes(
 def rulers_m(
     truth: PersonShapes, model: FittableHand, *, sigma_m: float, seed: int
 ) -> dict[str, float]:
-    """What a ruler would say of each person's hand length: the truth and an error."""
+    """A ruler's reading of each person's hand length: the truth and an error."""
     at = model.measures.names.index(HAND_LENGTH)
     lengths = {
         subject: float(model.measures.lengths(_tensor(shape.betas))[at])
@@ -186,7 +186,7 @@ def network_covariance_calibration(
     *,
     seed: int = 0,
 ) -> CovarianceCalibration:
-    """How far a network's covariances can be believed, from people it was not trained on.
+    """The calibration of a network's covariances, from people it was not trained on.
 
     Raises:
         ValueError: If it states none, or too few people have known shapes.

@@ -24,7 +24,7 @@ from idhand.evaluation import (
 )
 from idhand.evaluation.shapes import measure_errors_mm, measure_sigmas_mm
 from idhand.evaluation.tables import Cell
-from idhand.experiments.numbers import Statement, statements
+from idhand.experiments.numbers import Check, Statement, people_text, statements
 from idhand.experiments.presets import BASELINE, SHAPE_LABELS, Row
 from idhand.experiments.reproduce import Results
 from idhand.experiments.shapes import PersonShape, shape_errors_mm
@@ -52,18 +52,20 @@ def write(results: Results, out: Path) -> tuple[Statement, ...]:
     Raises:
         ValueError: If matplotlib, which draws the curves, is missing; the other files are there.
     """
-    told, found = statements(results), tables(results)
-    texts = {"results.json": json.dumps(document(results, told), indent=1, allow_nan=False) + "\n"}
+    decided, found = statements(results), tables(results)
+    texts = {
+        "results.json": json.dumps(document(results, decided), indent=1, allow_nan=False) + "\n"
+    }
     for name, table in found.items():
         texts[f"{name}.md"], texts[f"{name}.csv"] = table.markdown(), table.csv()
         texts[f"{name}.tex"] = table.latex()
-    texts["summary.md"] = summary(results, told, found)
+    texts["summary.md"] = summary(results, decided, found)
     for name, text in texts.items():
         with replacing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     for name, chart in charts(results).items():
         chart.save(out / f"{name}.png")
-    return told
+    return decided
 
 
 def tables(results: Results) -> dict[str, Table]:
@@ -79,10 +81,10 @@ def tables(results: Results) -> dict[str, Table]:
         found["shapes"] = _shape_table(results, f"Shapes of {about['dataset']}; {title}")
         found["curve"] = _curve_table(results, title)
     if results.reports_all:
-        told = "also people whose shape is not known in this hand model, keypoints only for them"
-        found["table_all"] = _rows_table(results.reports_all, f"{title}; {told}")
+        what = "also people whose shape is not known in this hand model, keypoints only for them"
+        found["table_all"] = _rows_table(results.reports_all, f"{title}; {what}")
         found["gaps_all"] = _gaps_table(
-            results.reports_all, f"Difference to the baseline: {title}; {told}"
+            results.reports_all, f"Difference to the baseline: {title}; {what}"
         )
     return found
 
@@ -103,8 +105,8 @@ def _rows_table(reports: Mapping[Row, Report], title: str) -> Table:
         for row, report in reports.items()
     ]
     people = len(set(first.subject))
-    told = f"{len(first):,} pictures of {people} people, {first.num_missed} hands missed; {title}"
-    return Table(title=told, columns=(Column(name="row"), *_columns(names)), rows=tuple(rows))
+    what = f"{len(first):,} pictures of {people} people, {first.num_missed} hands missed; {title}"
+    return Table(title=what, columns=(Column(name="row"), *_columns(names)), rows=tuple(rows))
 
 
 def _gaps_table(reports: Mapping[Row, Report], title: str) -> Table:
@@ -134,8 +136,8 @@ def _solver_table(results: Results, title: str) -> Table:
         for row, report in results.reports.items()
         if row.solver != "none"
     ]
-    told = f"What solvers change (negative is better); {title}"
-    return Table(title=told, columns=(Column(name="row"), *columns), rows=tuple(rows))
+    what = f"What solvers change (negative is better); {title}"
+    return Table(title=what, columns=(Column(name="row"), *columns), rows=tuple(rows))
 
 
 def _unrefined(row: Row) -> Row:
@@ -207,8 +209,8 @@ def _curve_table(results: Results, title: str) -> Table:
         Column(name="coverage of 95 % intervals", decimals=3),
     )
     draws = results.about["draws"]
-    told = f"Shapes against the number of pictures, {draws} random draws each; {title}"
-    return Table(title=told, columns=columns, rows=tuple(rows))
+    what = f"Shapes against the number of pictures, {draws} random draws each; {title}"
+    return Table(title=what, columns=columns, rows=tuple(rows))
 
 
 def charts(results: Results) -> dict[str, Chart]:
@@ -244,51 +246,66 @@ def charts(results: Results) -> dict[str, Chart]:
     return found
 
 
-def document(results: Results, told: Sequence[Statement]) -> dict[str, Any]:
+def document(results: Results, decided: Sequence[Statement]) -> dict[str, Any]:
     """All numbers, as JSON can hold them."""
     return {
         "about": results.about,
         "rows": _row_numbers(results.reports, results.seconds),
         "rows_all": _row_numbers(results.reports_all, results.seconds),
         "pose_change_deg": results.pose_change_deg,
-        "shapes": {
-            name: {
-                "mean_mm": {key: float(values.mean()) for key, values in errors.items()},
-                "per_person_mm": {
-                    who: {key: round(float(values[i]), 4) for key, values in errors.items()}
-                    for i, who in enumerate(people)
-                },
-                "coverage": _coverage_of(results, shapes, people),
-            }
-            for name, shapes in results.shapes.items()
-            if (people := [who for who in results.truth if who in shapes])
-            and (errors := _errors(results, shapes, people))
-        },
-        "curve": [
-            {
-                "method": point.method,
-                "num_pictures": point.num_pictures,
-                "num_used": point.num_used,
-                "num_people": len(point.subject),
-                "errors_mm": {
-                    key: _numbers(_over_people(values, point.subject))
-                    for key, values in point.errors_mm.items()
-                },
-                "coverage": None if point.covered is None else float(point.covered.mean()),
-            }
-            for point in results.curve
-        ],
+        "shapes": _shape_numbers(results),
+        "curve": _curve_numbers(results),
         "statements": [
             {
                 "number": statement.number,
                 "title": statement.title,
                 "holds": statement.holds,
-                "checks": [{"text": c.text, "holds": c.holds} for c in statement.checks],
+                "people_needed": statement.people_needed,
+                "checks": [
+                    {"text": c.text, "holds": c.holds, "people_needed": c.people_needed}
+                    for c in statement.checks
+                ],
             }
-            for statement in told
+            for statement in decided
         ],
         "left_out": results.left_out,
     }
+
+
+def _shape_numbers(results: Results) -> dict[str, Any]:
+    """Of each source of shapes, over all people and person by person."""
+    numbers: dict[str, Any] = {}
+    for name, shapes in results.shapes.items():
+        people = [who for who in results.truth if who in shapes]
+        if not people:
+            continue
+        errors = _errors(results, shapes, people)
+        numbers[name] = {
+            "mean_mm": {key: float(values.mean()) for key, values in errors.items()},
+            "per_person_mm": {
+                who: {key: round(float(values[i]), 4) for key, values in errors.items()}
+                for i, who in enumerate(people)
+            },
+            "coverage": _coverage_of(results, shapes, people),
+        }
+    return numbers
+
+
+def _curve_numbers(results: Results) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": point.method,
+            "num_pictures": point.num_pictures,
+            "num_used": point.num_used,
+            "num_people": len(point.subject),
+            "errors_mm": {
+                key: _numbers(_over_people(values, point.subject))
+                for key, values in point.errors_mm.items()
+            },
+            "coverage": None if point.covered is None else float(point.covered.mean()),
+        }
+        for point in results.curve
+    ]
 
 
 def _row_numbers(
@@ -320,7 +337,14 @@ def _numbers(interval: Interval) -> dict[str, Any]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def summary(results: Results, told: Sequence[Statement], found: Mapping[str, Table]) -> str:
+def _answer(check: Check) -> str:
+    """What stands before a check's text."""
+    if check.people_needed is not None:
+        return f"undecided ({people_text(check.people_needed)} people would do)"
+    return YES_NO[check.holds]
+
+
+def summary(results: Results, decided: Sequence[Statement], found: Mapping[str, Table]) -> str:
     """What to read first."""
     about = results.about
     pictures = about["calibration_pictures"]
@@ -333,20 +357,22 @@ def summary(results: Results, told: Sequence[Statement], found: Mapping[str, Tab
         f"({pictures['mean']:.1f} on average), "
         + ("which are evaluated, too." if about["overlap"] else "none of which is evaluated."),
         "",
-        f"The shape of {about['num_people_with_shape']} people is known in this hand model; rows "
-        "that need it are about them. Every number is followed by its 95 % interval, by bootstrap "
-        "over people. Differences are paired by picture; negative is better.",
+        f"The shape of {about['num_people_with_shape']} people is known in the hand model "
+        f"'{about['model']}'; rows that need it are about them. Every number is followed by its "
+        "95 % interval, by bootstrap over people. Differences are paired by picture; negative is "
+        "better.",
         "",
     ]
     if results.left_out:
         lines += [f"{len(results.left_out)} people are left out:", ""]
         lines += [f"- {why}" for why in results.left_out.values()] + [""]
-    for statement in told:
-        lines += [f"## {statement.number}. {statement.title}: {YES_NO[statement.holds]}", ""]
+    for statement in decided:
+        answer = statement.answer(about["num_people_with_shape"])
+        lines += [f"## {statement.number}. {statement.title}: {answer}", ""]
         if not statement.checks:
             lines += ["Nothing can be said: nobody's shape is known.", ""]
             continue
-        lines += [f"- {YES_NO[check.holds]}: {check.text}" for check in statement.checks] + [""]
+        lines += [f"- {_answer(check)}: {check.text}" for check in statement.checks] + [""]
     lines += ["## Tables", ""]
     lines += [table.markdown() for table in found.values()]
     return "\n".join(lines)

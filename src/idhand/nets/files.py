@@ -28,6 +28,10 @@ FORMATS_1: Mapping[str, Kind] = {"idhand regressor": "regressor", "idhand heatma
 """Of the first version, whose format names the kind of network."""
 
 
+UNNAMED_HAND = {"hand_model": "idhand-open-1", "num_betas": 16}
+"""The hand model of networks whose files name none."""
+
+
 def save_net(
     net: Network,
     path: Path,
@@ -170,7 +174,7 @@ def saved_config(path: Path) -> RegressorConfig:
             "picture and knows no rotations and no shape; name a network that predicts poses, such "
             "as the preset baseline trains"
         )
-    values = dict(header["config"])
+    values = {**UNNAMED_HAND, **header["config"]}
     for name in ("hidden", "shape_hidden", "confidence_hidden"):
         if isinstance(values.get(name), list):
             values[name] = tuple(values[name])

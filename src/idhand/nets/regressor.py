@@ -40,9 +40,9 @@ class RegressorConfig:
     identity: IdentityUse
     """`predicted`: the shape comes from the picture. `given`: it must be given, and only the hand
     layer uses it (the paper). `film`: where it is given, it also changes the features."""
-    hand_model: str = "idhand-open-1"
+    hand_model: str
     """Name of the model that rotations and betas belong to."""
-    num_betas: int = 16
+    num_betas: int
     update: Update = "multiply"
     """How a stage's output changes the pose."""
     start: Start = "identity"
@@ -309,11 +309,13 @@ def _covariance(
     return L @ L.mT
 
 
-def baseline_network() -> RegressorConfig:
+def baseline_network(hand_model: str, num_betas: int) -> RegressorConfig:
     """Ours, anonymous: hand net, shape from the picture with its covariance."""
     return RegressorConfig(
         backbone="hand_studio",
         identity="predicted",
+        hand_model=hand_model,
+        num_betas=num_betas,
         trunk=448,
         hidden=(256, 128),
         shape_hidden=(128,),
@@ -321,22 +323,22 @@ def baseline_network() -> RegressorConfig:
     )
 
 
-def identity_network() -> RegressorConfig:
+def identity_network(hand_model: str, num_betas: int) -> RegressorConfig:
     """The paper's identity-aware network on the hand net: the hand layer knows the shape."""
-    return replace(baseline_network(), identity="given", shape_cov=False)
+    return replace(baseline_network(hand_model, num_betas), identity="given", shape_cov=False)
 
 
-def confidence_network() -> RegressorConfig:
+def confidence_network(hand_model: str, num_betas: int) -> RegressorConfig:
     """The baseline with the confidence branch."""
-    return replace(baseline_network(), confidence="linear")
+    return replace(baseline_network(hand_model, num_betas), confidence="linear")
 
 
-def identity_film_network() -> RegressorConfig:
+def identity_film_network(hand_model: str, num_betas: int) -> RegressorConfig:
     """Ours, one network for anonymous and for known persons; the shipped default."""
-    return replace(baseline_network(), identity="film")
+    return replace(baseline_network(hand_model, num_betas), identity="film")
 
 
-def official_baseline_network(hand_model: str = "mano", num_betas: int = 10) -> RegressorConfig:
+def official_baseline_network(hand_model: str, num_betas: int) -> RegressorConfig:
     """The authors' baseline, with its additive updates from a start that is no rotation."""
     return RegressorConfig(
         backbone="resnet50",
@@ -349,7 +351,7 @@ def official_baseline_network(hand_model: str = "mano", num_betas: int = 10) -> 
     )
 
 
-def official_identity_network(hand_model: str = "mano", num_betas: int = 10) -> RegressorConfig:
+def official_identity_network(hand_model: str, num_betas: int) -> RegressorConfig:
     """The authors' identity-aware network."""
     return RegressorConfig(
         backbone="resnet50",
@@ -360,6 +362,6 @@ def official_identity_network(hand_model: str = "mano", num_betas: int = 10) -> 
     )
 
 
-def official_confidence_network(hand_model: str = "mano", num_betas: int = 10) -> RegressorConfig:
+def official_confidence_network(hand_model: str, num_betas: int) -> RegressorConfig:
     """The authors' baseline with its confidence branch."""
     return replace(official_baseline_network(hand_model, num_betas), confidence="linear")

@@ -1,9 +1,12 @@
-"""Trainings to start from: ours on the frozen hand net, the paper's, and one for tests."""
+"""Trainings to start from: ours on the frozen hand net, the paper's, and one for tests.
+
+Each is a function of the hand model that the data is labelled with.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from idhand.assets import open_hand
+from idhand.hand import FittableHand
 from idhand.losses import LossConfig, confidence_only, ours, paper
 from idhand.nets import regressor as nets
 from idhand.training.colour import mild_colour, paper_colour
@@ -12,14 +15,16 @@ from idhand.training.examples import CropConfig
 from idhand.training.schedule import LoopConfig
 
 
-def backbone() -> TrainConfig:
+def backbone(model: FittableHand) -> TrainConfig:
     """The hand net itself, trained on under heads that may know the person; for a GPU.
 
     `make backbone` ships it, without the heads.
     """
     return TrainConfig(
         name="backbone",
-        net=replace(nets.identity_film_network(), backbone="hand_full", tune=True),
+        net=replace(
+            nets.identity_film_network(model.name, model.num_betas), backbone="hand_full", tune=True
+        ),
         loop=LoopConfig(
             optimiser="adamw", lr=1e-3, weight_decay=0.01, batch=256, steps=4000,
             schedule="cosine", warmup_steps=200, clip_norm=1.0, ema_decay=0.999, amp="bf16",
@@ -33,11 +38,11 @@ def backbone() -> TrainConfig:
     )  # fmt: skip
 
 
-def baseline() -> TrainConfig:
+def baseline(model: FittableHand) -> TrainConfig:
     """Ours, anonymous: heads on the frozen hand net, from features that are computed once."""
     return TrainConfig(
         name="baseline",
-        net=nets.baseline_network(),
+        net=nets.baseline_network(model.name, model.num_betas),
         loop=LoopConfig(
             optimiser="adamw", lr=1e-3, weight_decay=0.01, batch=256, steps=12_000,
             schedule="cosine", warmup_steps=500, clip_norm=1.0, ema_decay=0.999,
@@ -50,40 +55,41 @@ def baseline() -> TrainConfig:
     )  # fmt: skip
 
 
-def identity() -> TrainConfig:
+def identity(model: FittableHand) -> TrainConfig:
     """The paper's identity-aware network on the hand net: the hand layer is given the shape."""
-    return replace(baseline(), name="identity", net=nets.identity_network())
+    return replace(
+        baseline(model), name="identity", net=nets.identity_network(model.name, model.num_betas)
+    )
 
 
-def identity_film() -> TrainConfig:
+def identity_film(model: FittableHand) -> TrainConfig:
     """Ours: the shape also changes the features; left out at random, so that it serves both."""
     return replace(
-        baseline(),
+        baseline(model),
         name="identity_film",
-        net=nets.identity_film_network(),
+        net=nets.identity_film_network(model.name, model.num_betas),
         identity_dropout=0.5,
         identity_noise=0.2,
     )
 
 
-def confidence() -> TrainConfig:
+def confidence(model: FittableHand) -> TrainConfig:
     """The confidence branch of a network that is trained already, on its cached features."""
     return replace(
-        baseline(),
+        baseline(model),
         name="confidence",
         task="confidence",
         net=None,
         loss=confidence_only(),
-        loop=replace(baseline().loop, lr=1e-3, weight_decay=0.0, steps=3000, warmup_steps=100),
+        loop=replace(baseline(model).loop, lr=1e-3, weight_decay=0.0, steps=3000, warmup_steps=100),
     )
 
 
-def paper_baseline() -> TrainConfig:
+def paper_baseline(model: FittableHand) -> TrainConfig:
     """The paper's baseline; its decoder composes rotations as the identity-aware network's does.
 
     Source of the numbers: the authors' code, method notes section 4. ResNets start from ImageNet.
     """
-    model = open_hand()
     net = replace(
         nets.official_baseline_network(model.name, model.num_betas),
         update="multiply",
@@ -99,24 +105,22 @@ def paper_baseline() -> TrainConfig:
     )
 
 
-def official_baseline() -> TrainConfig:
+def official_baseline(model: FittableHand) -> TrainConfig:
     """The same as the authors released it: additive updates from a start that is no rotation."""
-    model = open_hand()
     net = nets.official_baseline_network(model.name, model.num_betas)
-    return replace(paper_baseline(), name="official_baseline", net=net)
+    return replace(paper_baseline(model), name="official_baseline", net=net)
 
 
-def paper_identity() -> TrainConfig:
+def paper_identity(model: FittableHand) -> TrainConfig:
     """The paper's identity-aware network."""
-    model = open_hand()
     net = nets.official_identity_network(model.name, model.num_betas)
-    return replace(paper_baseline(), name="paper_identity", net=net)
+    return replace(paper_baseline(model), name="paper_identity", net=net)
 
 
-def paper_confidence() -> TrainConfig:
+def paper_confidence(model: FittableHand) -> TrainConfig:
     """The paper's confidence branch, on its trained baseline, which stays as it is."""
     return replace(
-        paper_baseline(),
+        paper_baseline(model),
         name="paper_confidence",
         task="confidence",
         net=None,
@@ -125,10 +129,10 @@ def paper_confidence() -> TrainConfig:
     )
 
 
-def paper_heatmaps() -> TrainConfig:
+def paper_heatmaps(model: FittableHand) -> TrainConfig:
     """The paper's 2D network."""
     return replace(
-        paper_baseline(),
+        paper_baseline(model),
         name="paper_heatmaps",
         task="heatmaps",
         net=None,
@@ -136,15 +140,20 @@ def paper_heatmaps() -> TrainConfig:
     )
 
 
-def debug() -> TrainConfig:
+def debug(model: FittableHand) -> TrainConfig:
     """A few steps of a small network, to see whether everything is in its place."""
-    net = replace(nets.identity_film_network(), trunk=32, hidden=(32,), shape_hidden=(32,))
+    net = replace(
+        nets.identity_film_network(model.name, model.num_betas),
+        trunk=32,
+        hidden=(32,),
+        shape_hidden=(32,),
+    )
     loop = LoopConfig(
         batch=8, steps=6, lr=1e-3, ema_decay=0.9, warmup_steps=2,
         log_every=2, checkpoint_every=3, validate_every=3,
     )  # fmt: skip
     return replace(
-        identity_film(),
+        identity_film(model),
         name="debug",
         net=net,
         loop=loop,
@@ -154,7 +163,7 @@ def debug() -> TrainConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], TrainConfig]] = {
+PRESETS: dict[str, Callable[[FittableHand], TrainConfig]] = {
     preset.__name__: preset
     for preset in (
         backbone, baseline, identity, identity_film, confidence,

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from idhand.experiments.looks import Looks, evidence
 from idhand.hand import FittableHand
+from idhand.methods.detections import DetectedHands, observations_of
 from idhand.nets.crops import in_camera
 from idhand.nets.estimate import Estimate
 from idhand.nets.regressor import Regressor
@@ -27,19 +27,20 @@ KnownBetas = Mapping[str, Float[np.ndarray, " betas"]]
 
 KEYPOINTS = "keypoints"
 """In a header's `points`: the predictions' points are a network's own keypoints. Without it they
-are what the landmark net marks."""
+are those of the landmark net."""
 
 
-def found_rows(looks: Looks) -> Int[np.ndarray, " hands"]:
+def found_rows(detected: DetectedHands) -> Int[np.ndarray, " hands"]:
     """Where hands were found.
 
     Raises:
         ValueError: If nowhere.
     """
-    hits = np.flatnonzero(looks.found)
+    hits = np.flatnonzero(detected.found)
     if not len(hits):
         raise ValueError(
-            f"no hand was found in any of the {len(looks):,} pictures; look at the data set"
+            f"no hand was found in any of the {len(detected):,} pictures; see whether the data "
+            "set's boxes hold hands"
         )
     return hits
 
@@ -47,7 +48,7 @@ def found_rows(looks: Looks) -> Int[np.ndarray, " hands"]:
 def shapes_for(
     net: Regressor, subjects: Sequence[str], shapes: KnownBetas | None
 ) -> tuple[Float[Tensor, "hands betas"] | None, Bool[Tensor, " hands"] | None]:
-    """What to tell a network of each picture's person: betas, and where they count (`film`).
+    """What is given to a network of each picture's person: betas, and where they count (`film`).
 
     Raises:
         ValueError: If the network takes no shapes, or needs one that is not there.
@@ -102,7 +103,7 @@ def _stacked(
 def estimate_fields(
     estimates: Sequence[Estimate], R_cam_view: Float[np.ndarray, "hands 3 3"], *, with_cov: bool
 ) -> dict[str, np.ndarray]:
-    """A network's words as fields of `Predictions`, the wrists turned from the views to cameras."""
+    """A network's estimates as fields of `Predictions`, wrists turned from views to cameras."""
     fields: dict[str, np.ndarray] = {}
     for name in ("rotations", "betas", "betas_cov", "confidence"):
         values = [getattr(estimate, name) for estimate in estimates]
@@ -130,7 +131,7 @@ def flips(is_right: Bool[np.ndarray, " hands"]) -> Float[np.ndarray, "hands 3"]:
 
 
 def wrists(
-    looks: Looks,
+    detected: DetectedHands,
     rotations: Float[np.ndarray, "hands 16 3 3"],
     betas: Float[np.ndarray, "hands betas"],
     model: FittableHand,
@@ -138,32 +139,32 @@ def wrists(
 ) -> Float[np.ndarray, "hands 3"]:
     """Where hands of known form are, in closed form.
 
-    Their keypoints lie on those that a network marks, or, without, their landmark points on those
-    that the landmark net marks.
+    Their keypoints lie on a network's keypoints in the picture, or, without those, their landmark
+    points on the landmark net's.
     """
-    seen, _ = evidence(looks, ObjectiveConfig())
+    seen = observations_of(detected, ObjectiveConfig())
     R, hand = torch.from_numpy(rotations), model.with_shape(torch.from_numpy(betas))
     at_origin = torch.zeros_like(R[:, 0, 0])
     if keypoints_px is None:
         about_wrist = posed_points(model.landmarks, hand, R, at_origin)
     else:
         about_wrist = keypoints(hand, R, at_origin)
-        seen = replace(seen, points_px=observed_rows(keypoints_px, looks))
-    return translation(about_wrist, seen).numpy() * flips(looks.is_right)
+        seen = replace(seen, points_px=observed_rows(keypoints_px, detected))
+    return translation(about_wrist, seen).numpy() * flips(detected.is_right)
 
 
 def observed_rows(
-    points_px: Float[np.ndarray, "hands 21 2"], looks: Looks
+    points_px: Float[np.ndarray, "hands 21 2"], detected: DetectedHands
 ) -> Float[Tensor, "hands 21 2"]:
     """Points in the pictures, as `Observations` have them."""
-    rows = zip(points_px, looks.K, looks.dist, looks.is_right, strict=True)
+    rows = zip(points_px, detected.K, detected.dist, detected.is_right, strict=True)
     return torch.from_numpy(
         np.stack([observed(points, K, dist, bool(right)) for points, K, dist, right in rows])
     )
 
 
 def predictions_of(
-    looks: Looks,
+    detected: DetectedHands,
     hits: Int[np.ndarray, " hands"],
     fields: Mapping[str, np.ndarray],
     model: FittableHand,
@@ -171,22 +172,22 @@ def predictions_of(
 ) -> Predictions:
     """A row for each picture; what was not computed is NaN and not found."""
     rows: dict[str, Any] = {}
-    if looks.found.any():
-        rows = {"points_px": looks.landmarks_px, "points_conf": looks.landmark_conf}
+    if detected.found.any():
+        rows = {"points_px": detected.landmarks_px, "points_conf": detected.landmark_conf}
     for name, values in fields.items():
-        rows[name] = np.full((len(looks), *values.shape[1:]), np.nan)
+        rows[name] = np.full((len(detected), *values.shape[1:]), np.nan)
         rows[name][hits] = values
-    found = np.zeros(len(looks), bool)
+    found = np.zeros(len(detected), bool)
     found[hits] = True
-    kept = {name: looks.header[name] for name in ("dataset", "data") if name in looks.header}
+    kept = {name: detected.header[name] for name in ("dataset", "data") if name in detected.header}
     if "points_px" in fields:
         kept["points"] = KEYPOINTS
     return Predictions(
         header={"model": model.name, "method": method, **kept},
-        sample_id=looks.sample_id,
-        subject=looks.subject,
-        is_right=looks.is_right,
+        sample_id=detected.sample_id,
+        subject=detected.subject,
+        is_right=detected.is_right,
         found=found,
-        K=looks.K,
+        K=detected.K,
         **rows,
     )

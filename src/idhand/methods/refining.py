@@ -10,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from idhand.assets import hand
-from idhand.experiments.looks import Looks, evidence
-from idhand.experiments.rows import (
+from idhand.geometry import sixd_from_rotation
+from idhand.hand import FittableHand
+from idhand.methods.detections import DetectedHands, observations_of
+from idhand.methods.rows import (
     KEYPOINTS,
     flips,
     found_rows,
@@ -19,8 +21,6 @@ from idhand.experiments.rows import (
     predictions_of,
     state_fields,
 )
-from idhand.geometry import sixd_from_rotation
-from idhand.hand import FittableHand
 from idhand.predictions import Predictions
 from idhand.refinement import Objective, RefinementConfig, network_only
 from idhand.refinement.network import solve_near, with_network
@@ -62,7 +62,7 @@ class RefineConfig:
 
 def refine(
     predictions: Predictions,
-    looks: Looks,
+    detected: DetectedHands,
     model: FittableHand | None = None,
     config: RefineConfig | None = None,
 ) -> Predictions:
@@ -73,17 +73,18 @@ def refine(
 
     Args:
         predictions: With rotations and betas.
-        looks: At the same pictures, and maybe at more.
+        detected: At the same pictures, and maybe at more.
         model: The hand model of the predictions; the one that they name if None.
         config: How.
 
     Raises:
         ValueError: If the predictions belong to another hand model or other pictures, or are
-            meshes alone, or no hand is left.
+            meshes or points alone, or no hand is left.
     """
+    predictions.check_poses("refinement")
     model, config = model or hand(predictions.model), config or RefineConfig()
-    _check(predictions, model)
-    seen = looks.of(predictions.sample_id)
+    _check_model(predictions, model)
+    seen = detected.of(predictions.sample_id)
     both = replace(seen, found=seen.found & predictions.found, is_right=predictions.is_right)
     hits = found_rows(both)
     step = (
@@ -105,15 +106,12 @@ def refine(
     return replace(refined, header=header)
 
 
-Step = Callable[[Predictions, Looks], dict[str, np.ndarray]]
+Step = Callable[[Predictions, DetectedHands], dict[str, np.ndarray]]
 """Refines a batch in which every hand was found."""
 
 
-def _check(predictions: Predictions, model: FittableHand) -> None:
-    if predictions.rotations is None or predictions.betas is None:
-        raise ValueError(
-            f"'{predictions.method}' predicts meshes alone, and refining needs a model's poses"
-        )
+def _check_model(predictions: Predictions, model: FittableHand) -> None:
+    assert predictions.betas is not None
     if predictions.model != model.name or predictions.betas.shape[1] != model.num_betas:
         raise ValueError(
             f"these predictions were made with hand model '{predictions.model}' "
@@ -128,14 +126,14 @@ def _second_order(model: FittableHand, config: RefineConfig) -> Step:
     objective = Objective(model=model, config=how.objective, prior=model.prior)
     n = model.num_betas
 
-    def step(predictions: Predictions, looks: Looks) -> dict[str, np.ndarray]:
-        seen, _ = evidence(looks, how.objective)
+    def step(predictions: Predictions, detected: DetectedHands) -> dict[str, np.ndarray]:
+        seen = observations_of(detected, how.objective)
         R, betas = _tensor(predictions.rotations), _tensor(predictions.betas)
         start, seen = with_network(
-            model, R, betas, seen, _network_keypoints(predictions, looks), how.trust
+            model, R, betas, seen, _network_keypoints(predictions, detected), how.trust
         )
         solution = solve_near(objective, seen, start, how, shape=config.shape == "free")
-        fields = state_fields(solution.state, model, looks.is_right)
+        fields = state_fields(solution.state, model, detected.is_right)
         if config.shape == "free":
             fields["betas_cov"] = torch.linalg.inv(solution.hessian)[:, -n:, -n:].numpy()
         return fields
@@ -146,10 +144,10 @@ def _second_order(model: FittableHand, config: RefineConfig) -> Step:
 def _paper(model: FittableHand, config: RefineConfig) -> Step:
     """The authors' optimisation."""
 
-    def step(predictions: Predictions, looks: Looks) -> dict[str, np.ndarray]:
-        seen, _ = evidence(looks, config.refinement.objective)
+    def step(predictions: Predictions, detected: DetectedHands) -> dict[str, np.ndarray]:
+        seen = observations_of(detected, config.refinement.objective)
         R, betas = _tensor(predictions.rotations), _tensor(predictions.betas)
-        network_px = _network_keypoints(predictions, looks)
+        network_px = _network_keypoints(predictions, detected)
         points_px, marks = (
             (seen.points_px, model.landmarks) if network_px is None else (network_px, None)
         )
@@ -158,19 +156,19 @@ def _paper(model: FittableHand, config: RefineConfig) -> Step:
         return {
             "rotations": fit.rotations.numpy(),
             "betas": betas.numpy(),
-            "wrist_cam": fit.wrist_cam.numpy() * flips(looks.is_right),
+            "wrist_cam": fit.wrist_cam.numpy() * flips(detected.is_right),
         }
 
     return step
 
 
 def _network_keypoints(
-    predictions: Predictions, looks: Looks
+    predictions: Predictions, detected: DetectedHands
 ) -> Float[Tensor, "hands 21 2"] | None:
     """The keypoints that the network marks, as `Observations` have points; None: it marks none."""
     if predictions.header.get("points") != KEYPOINTS or predictions.points_px is None:
         return None
-    return observed_rows(predictions.points_px, looks)
+    return observed_rows(predictions.points_px, detected)
 
 
 def _tensor(array: np.ndarray | None) -> Tensor:

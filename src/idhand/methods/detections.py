@@ -1,4 +1,4 @@
-"""What the frozen hand net sees in each picture of a set, computed once and kept in a file."""
+"""The hand detected in each picture of a data set, with its features; kept in a file."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float16, Int, UInt8
-from torch import Tensor
 
+from idhand.data import DataSet
 from idhand.detection import HandDetector
 from idhand.files import FileKind, read_headed_arrays, replacing
 from idhand.lens import BROWN_COUNTS, distortion_array
@@ -22,8 +22,8 @@ from idhand.refinement import ObjectiveConfig, Observations, observations
 KIND = FileKind(
     format="idhand looks",
     version=1,
-    name="file of looks",
-    remedy="remove it and look again",
+    name="file of detected hands",
+    remedy="remove it and detect again",
 )
 BACKBONE_BATCH = 32
 """Crops whose features are computed together."""
@@ -45,18 +45,18 @@ SHAPES: dict[str, tuple[int, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class DetectedHands:
     """One hand per picture as the landmark net sees it; every network and solver starts here.
 
-    Where `found` is False all that the net says is NaN.
+    Where `found` is False everything that was detected is NaN.
     """
 
     header: dict[str, str]
-    """`dataset`, and what else there is to say, such as `data`, a hash of what was looked at."""
+    """`dataset`; also `data`, the set's fingerprint, and `features`, the backbone's label."""
     sample_id: tuple[str, ...]
     subject: tuple[str, ...]
     is_right: Bool[np.ndarray, " pictures"]
-    """The side as the data set says it."""
+    """According to the data set."""
     found: Bool[np.ndarray, " pictures"]
     K: Float[np.ndarray, "pictures 3 3"]
     """Of the real picture, px."""
@@ -76,7 +76,7 @@ class Looks:
         return len(self.sample_id)
 
     def detection(self, index: int) -> Detection | None:
-        """A picture's hand in the detector's words; None if none was found."""
+        """A picture's hand as a `Detection`; None if none was found."""
         if not self.found[index]:
             return None
         points = self.landmarks_px[index]
@@ -91,7 +91,7 @@ class Looks:
             confidence=self.landmark_conf[index],
         )
 
-    def select(self, indices: Sequence[int] | Int[np.ndarray, " chosen"]) -> "Looks":
+    def select(self, indices: Sequence[int] | Int[np.ndarray, " chosen"]) -> "DetectedHands":
         """These pictures, in this order."""
         chosen = np.asarray(indices, dtype=np.int64)
         texts = {name: tuple(getattr(self, name)[i] for i in chosen) for name in TEXTS}
@@ -99,18 +99,18 @@ class Looks:
         features = None if self.features is None else self.features[chosen]
         return replace(self, features=features, **texts, **arrays)
 
-    def by_subject(self) -> dict[str, "Looks"]:
+    def by_subject(self) -> dict[str, "DetectedHands"]:
         """Each person's pictures, people in the order in which they first appear."""
         rows: dict[str, list[int]] = {}
         for index, subject in enumerate(self.subject):
             rows.setdefault(subject, []).append(index)
         return {subject: self.select(indices) for subject, indices in rows.items()}
 
-    def of(self, sample_ids: Sequence[str]) -> "Looks":
-        """The looks at these pictures, in this order.
+    def of(self, sample_ids: Sequence[str]) -> "DetectedHands":
+        """The hands of these pictures, in this order.
 
         Raises:
-            ValueError: If there is none at some of them.
+            ValueError: If some of them are missing.
         """
         places = {name: row for row, name in enumerate(self.sample_id)}
         return self.select(self.rows_of(sample_ids, places))
@@ -120,8 +120,9 @@ class Looks:
         missing = [name for name in sample_ids if name not in places]
         if missing:
             raise ValueError(
-                f"nobody looked at {len(missing):,} of {len(sample_ids):,} pictures (first: "
-                f"{missing[0]}), so they are of another data set; name the set they come from"
+                f"{len(missing):,} of {len(sample_ids):,} pictures (first: {missing[0]}) are not "
+                "among the detected hands, so they are of another data set; name the set they "
+                "come from"
             )
         return [places[name] for name in sample_ids]
 
@@ -133,7 +134,7 @@ class Looks:
         """
         path = Path(path)
         if path.suffix != ".npz":
-            raise ValueError(f"{path}: looks are .npz files; give a name that ends in .npz")
+            raise ValueError(_no_npz(path))
         about = json.dumps({**KIND.header, "header": self.header})
         arrays: dict[str, Any] = {"header": np.frombuffer(about.encode(), np.uint8)}
         arrays |= {name: np.array(getattr(self, name), dtype=str) for name in TEXTS}
@@ -144,7 +145,7 @@ class Looks:
             np.savez(stream, allow_pickle=False, **arrays)
 
     @staticmethod
-    def load(path: str | Path) -> "Looks":
+    def load(path: str | Path) -> "DetectedHands":
         """Read a file.
 
         Raises:
@@ -160,47 +161,115 @@ class Looks:
         if odd or "subject" not in stored or len(stored["subject"]) != num:
             raise ValueError(
                 f"{path} is damaged: {(odd or ['subject'])[0]} is missing or has another shape; "
-                "remove it and look again"
+                "remove it and detect again"
             )
         texts: dict[str, Any] = {name: tuple(stored[name].tolist()) for name in TEXTS}
         arrays: dict[str, Any] = {name: stored[name] for name in SHAPES}
-        return Looks(header=about["header"], features=stored.get("features"), **texts, **arrays)
+        return DetectedHands(
+            header=about["header"], features=stored.get("features"), **texts, **arrays
+        )
 
 
-def look(
+@dataclass(frozen=True, kw_only=True)
+class DetectionCache:
+    """Detected hands of data sets, in a file if there is a path; one rule for files that differ.
+
+    A file of other pictures, or with features of another network, is refused with what differs;
+    only a run's own file in its own folder (`is_own`) is replaced, and `note` says so.
+    """
+
+    path: Path | None = None
+    """Read if it is there, else written."""
+    is_own: bool = False
+    """The file belongs to the run that uses it, and may be replaced."""
+    progress: Callable[..., Iterable[Any]] | None = None
+    """Wraps something to go through, with `desc=`, e.g. `tqdm`."""
+    note: Callable[[str], None] | None = None
+    """Hears a sentence if the run's own file is replaced."""
+
+    def of(self, samples: DataSet, backbone: HandBackbone | None) -> DetectedHands:
+        """The hands of a data set, from the file if it holds just these, else computed and kept.
+
+        Args:
+            samples: With cameras and boxes.
+            backbone: Whose features are needed; None for none, then a file with any will do.
+
+        Raises:
+            ValueError: If the file differs and is not the run's own, the set has no pictures, or a
+                sample has no camera or no box.
+        """
+        if not len(samples):
+            raise ValueError(
+                f"{samples!r} holds no picture; if it is still being rendered, wait for the first"
+            )
+        data = samples.fingerprint()
+        if self.path is not None and self.path.exists():
+            kept = DetectedHands.load(self.path)
+            difference = _difference(kept, data, backbone)
+            if difference is None:
+                return kept
+            if not self.is_own:
+                raise ValueError(
+                    f"{self.path} {difference}; name another file for the detected hands, or "
+                    "remove this one to detect again"
+                )
+            if self.note is not None:
+                self.note(f"{self.path} {difference}; hands are detected again")
+        if self.path is not None and self.path.suffix != ".npz":  # before the long work
+            raise ValueError(_no_npz(self.path))
+        found = detect_hands(
+            samples, HandDetector(), backbone, header={"data": data}, progress=self.progress
+        )
+        if self.path is not None:
+            found.save(self.path)
+        return found
+
+    def wrapped(self, samples: DataSet) -> Iterable[Sample]:
+        """The samples, with progress shown."""
+        return samples if self.progress is None else self.progress(samples, desc="pictures")
+
+
+def _difference(kept: DetectedHands, data: str, backbone: HandBackbone | None) -> str | None:
+    """How a file differs from what is needed, after its name; None if it does not."""
+    if kept.header.get("data") != data:
+        return "holds the hands of another data set, or of other pictures of this one"
+    if backbone is None:
+        return None
+    if kept.features is None:
+        return f"holds no features, and those of '{backbone.label}' are needed"
+    label = kept.header.get("features", backbone.label)
+    if label != backbone.label or kept.features.shape[1] != backbone.num_features:
+        return f"holds features of '{label}', and those of '{backbone.label}' are needed"
+    return None
+
+
+def detect_hands(
     samples: Iterable[Sample],
     detector: HandDetector,
     backbone: HandBackbone | None,
     *,
     header: dict[str, str] | None = None,
     progress: Callable[..., Iterable[Any]] | None = None,
-) -> Looks:
-    """Look at the hand of each picture, in the box that the data set gives; one pass.
+) -> DetectedHands:
+    """Detect the hand of each picture, in the box that the data set gives; one pass.
 
     Args:
         samples: Of any hands; each is decoded once, few are in memory at a time.
         detector: Its landmark net reads the hand.
         backbone: Whose features of the crop are wanted; None for none.
-        header: What else to say of the set.
-        progress: Wraps the samples, e.g. `tqdm`.
+        header: What else to note of the set.
+        progress: Wraps the samples, with `desc=`, e.g. `tqdm`.
 
     Raises:
-        ValueError: If a sample has no camera or no box.
+        ValueError: If a sample has no camera or no box, or there is none.
     """
     rows: dict[str, list[Any]] = {name: [] for name in (*TEXTS, *SHAPES)}
     datasets: set[str] = set()
     crops = _Crops(backbone)
-    for sample in progress(samples) if progress else samples:
+    for sample in progress(samples, desc="pictures") if progress else samples:
         check_camera(sample)
         datasets.add(sample.dataset)
-        try:
-            hand = detector.in_box(sample.rgb, sample.bbox_px, is_right=sample.is_right)
-        except ValueError as error:
-            raise ValueError(f"sample {sample.id} of '{sample.dataset}': {error}") from error
-        view = None
-        if hand is not None:
-            roi = landmark_roi(hand.landmarks_px)
-            view = view_of(roi, sample.K, sample.dist, sample.is_right)
+        hand, view = _detected(sample, detector)
         crops.add(sample.rgb, view)
         for name, value in _row(sample, hand, view).items():
             rows[name].append(value)
@@ -208,29 +277,44 @@ def look(
         raise ValueError("the data set has no pictures; wait until some are rendered")
     texts: dict[str, Any] = {name: tuple(rows[name]) for name in TEXTS}
     arrays: dict[str, Any] = {name: _stacked(name, rows[name]) for name in SHAPES}
-    told = {"dataset": ", ".join(sorted(datasets)), **(header or {})}
+    about = {"dataset": ", ".join(sorted(datasets)), **(header or {})}
     if backbone is not None:
-        told["features"] = backbone.label
-    return Looks(header=told, features=crops.features(), **texts, **arrays)
+        about["features"] = backbone.label
+    return DetectedHands(header=about, features=crops.features(), **texts, **arrays)
 
 
-def blind(samples: Sequence[Sample]) -> Looks:
-    """Looks at pictures that nobody looked at: who and which camera, no hand found."""
+def _detected(sample: Sample, detector: HandDetector) -> tuple[Detection | None, View | None]:
+    """The hand in the sample's box and the view of its crop."""
+    try:
+        hand = detector.in_box(sample.rgb, sample.bbox_px, is_right=sample.is_right)
+    except ValueError as error:
+        raise ValueError(f"sample {sample.id} of '{sample.dataset}': {error}") from error
+    if hand is None:
+        return None, None
+    roi = landmark_roi(hand.landmarks_px)
+    return hand, view_of(roi, sample.K, sample.dist, sample.is_right)
+
+
+def undetected(samples: Sequence[Sample]) -> DetectedHands:
+    """Pictures in which nothing was detected: who and which camera, no hand found."""
     rows = [_row(sample, None, None) for sample in samples]
     texts: dict[str, Any] = {name: tuple(row[name] for row in rows) for name in TEXTS}
     arrays: dict[str, Any] = {name: _stacked(name, [row[name] for row in rows]) for name in SHAPES}
-    return Looks(header={}, features=None, **texts, **arrays)
+    return DetectedHands(header={}, features=None, **texts, **arrays)
 
 
-def evidence(looks: Looks, config: ObjectiveConfig) -> tuple[Observations, Tensor]:
-    """What the looks say of right hands, see `observations`; every hand must have been found."""
-    hands = [looks.detection(i) for i in range(len(looks))]
-    found = [hand for hand in hands if hand is not None]
-    assert len(found) == len(looks)
-    rows = zip(found, looks.K, looks.dist, strict=True)
+def observations_of(detected: DetectedHands, config: ObjectiveConfig) -> Observations:
+    """The hands as observations of right hands, see `observations`; all must have been found."""
+    detections = map(detected.detection, range(len(detected)))
+    found = [detection for detection in detections if detection is not None]
+    assert len(found) == len(detected)
+    rows = zip(found, detected.K, detected.dist, strict=True)
     hands = [HandInImage(detection=d, camera=Camera(K=K, dist=dist)) for d, K, dist in rows]
-    seen = observations(hands, config)
-    return seen, seen.world
+    return observations(hands, config)
+
+
+def _no_npz(path: Path) -> str:
+    return f"{path}: detected hands are kept in .npz files; give a name that ends in .npz"
 
 
 def _stacked(name: str, values: Sequence[Any]) -> np.ndarray:
