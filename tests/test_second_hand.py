@@ -13,7 +13,6 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, get_args
 
-import bvhio
 import numpy as np
 import pytest
 import torch
@@ -39,7 +38,7 @@ from idhand.view.portrait import portrait_layout
 from idhand.view.report.measures import measure_rows
 from idhand.view.report.meshes import STEP_M, packed_person
 from tests.second_hand import NAME, NUM_VERTS, open_betas, second_hand, second_rotations
-from tests.test_export import FLIP, GLTF, Gltf, posed_hand
+from tests.test_export import FLIP, GLTF, Gltf, bvhio, posed_hand
 from tests.test_report import numbers_in
 
 CALIBRATION_PHOTOS = (0, 2, 4, 6)
@@ -364,7 +363,7 @@ def test_the_portrait_is_found_by_name_and_upright(me: Identity) -> None:
         model=open_hand().name,
         betas=betas,
         covariance=np.eye(16),
-        measurements={name: m for name, m in me.measurements.items()},
+        measurements=me.measurements,
     )
     names = ("hand_length", "index_length", "middle_length", "hand_breadth")
     other = portrait_layout(same, open_hand(), measures=names)
