@@ -1,7 +1,9 @@
 import json
 import math
 import zlib
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from idhand.hand import (
     KEYPOINT_NAMES,
     KEYPOINT_ORDER,
     KEYPOINT_PARENTS,
+    FittableHand,
     Hand,
     HandModel,
 )
@@ -242,14 +245,72 @@ def test_what_a_mirrored_model_keeps() -> None:
     right = open_hand()
     left = right.mirrored()
     assert (left.name, left.is_right, left.mirrored().is_right) == (right.name, False, True)
-    assert (left.pose_space, left.landmarks, left.measures) == (None, None, None)
+    assert type(left) is HandModel, "fits are made with the right hand"
     assert torch.equal(left.mirrored().template, right.template)
     assert torch.equal(left.faces, right.faces[:, [2, 1, 0]])
 
 
+def test_a_hand_that_can_be_fitted_has_all_parts() -> None:
+    toy = toy_hand()
+    for part, name in (
+        ("pose_space", "pose space"),
+        ("landmarks", "landmarks"),
+        ("measures", "measures"),
+        ("prior", "prior"),
+    ):
+        with pytest.raises(ValueError, match=f"'toy' cannot be fitted: it has no {name}; give all"):
+            _fittable(toy, **{part: None})
+    with pytest.raises(ValueError, match="it has no pose space, no prior; give all parts"):
+        _fittable(toy, pose_space=None, prior=None)
+    with pytest.raises(ValueError, match=r"'toy' is a left hand; .*give the right hand"):
+        replace(toy, is_right=False)
+    with pytest.raises(ValueError, match=r"no measure 'hand_length', .*it has span: add it"):
+        replace(toy, measures=replace(toy.measures, names=("span",)))
+
+
+def _fittable(model: FittableHand, **changed: Any) -> FittableHand:
+    """The constructor alone, as a caller without a type checker may use it."""
+    new = object.__new__(FittableHand)
+    for name, value in {**vars(model), **changed}.items():
+        object.__setattr__(new, name, value)
+    new.__post_init__()
+    return new
+
+
+def test_a_population_is_the_same_model_with_another_prior() -> None:
+    model = open_hand()
+    women = model.of_population("female")
+    assert women.prior is model.populations["female"]
+    assert replace(women, prior=model.prior) == model
+    assert model.of_population("all") is model
+    with pytest.raises(ValueError, match="no population 'elves'; it knows all, male, female"):
+        model.of_population("elves")
+
+
+def test_moving_a_model_moves_all_of_its_parts() -> None:
+    model = open_hand()
+    single = model.to(torch.float32)
+    assert type(single) is FittableHand
+    assert single.name == model.name
+    parts: list[Any] = [single, single.pose_space, single.landmarks, single.measures, single.prior]
+    parts += single.populations.values()
+    assert len(parts) == 7
+    for part in parts:
+        own = {f.name for f in fields(part)}
+        tensors = [v for k, v in vars(part).items() if k in own and torch.is_tensor(v)]
+        assert tensors
+        assert all(t.dtype in (torch.float32, torch.int64) for t in tensors)
+    assert_close(single.to(torch.float64).template, model.template, atol=1e-8, rtol=0)
+    left = model.mirrored().to(torch.float32)
+    assert (type(left), left.is_right, left.template.dtype) == (HandModel, False, torch.float32)
+    elsewhere = model.to(device="meta")
+    assert elsewhere.prior.covariance.device.type == "meta"
+    assert elsewhere.faces.device.type == "meta"
+    assert elsewhere.template.dtype == torch.float64
+
+
 def test_angles_turn_joints_about_their_axes_and_come_back() -> None:
     space = open_hand().pose_space
-    assert space is not None
     assert space.num_dofs == len(space.names) == len(space.axis)
     assert_close(space.precision @ space.covariance, torch.eye(space.num_dofs).double())
     one = torch.eye(space.num_dofs).double()
@@ -322,7 +383,6 @@ def test_float32_copy_agrees() -> None:
     assert single.template.dtype == torch.float32
     assert single.joint_template.dtype == torch.float32
     for part in (single.pose_space, single.landmarks, single.measures):
-        assert part is not None
         kinds = {v.dtype for v in vars(part).values() if torch.is_tensor(v)}
         assert kinds == {torch.float32, torch.int64}
     betas = draw(0, 16)

@@ -145,8 +145,11 @@ def test_view_refuses_with_a_sentence() -> None:
         idhand.view(person(), PHOTO)
     with pytest.raises(ValueError, match="width_px must be 300 to 4000, got 100"):
         idhand.view([], width_px=100)
+    mano = replace(person(), model="mano")
+    with pytest.raises(ValueError, match=r"'mano' is not here; there is 'idhand-open-1'"):
+        idhand.view(mano)
     with pytest.raises(ValueError, match=r"made with hand model 'mano'.*calibrate again"):
-        idhand.view(replace(person(), model="mano"))
+        idhand.view(mano, model=open_hand())
 
 
 # ---------------------------------------------------------------------------------------- Picture

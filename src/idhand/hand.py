@@ -1,8 +1,9 @@
 """The parametric hand in three stages: model → one person's hand → that hand in a pose.
 
-Linear blend skinning in the SMPL/MANO form. Pure; knows no file. The model's frame: metres, the
-wrist joint near the origin; for the open right hand the fingers point to −y, the palm faces −z and
-the thumb lies at +x, so that an identity wrist rotation shows the palm to the camera.
+Linear blend skinning in the SMPL/MANO form. Pure; knows no file. Each model has a rest frame of its
+own, in metres. The open right hand's has the wrist joint at the origin, the fingers point to −y,
+the palm faces −z and the thumb lies at +x, so that an identity wrist rotation shows the palm to the
+camera; `idhand.anatomy` finds these directions in any other.
 """
 
 from collections.abc import Mapping
@@ -424,9 +425,10 @@ def landmark_points(
             with the hand's length.
         bias_covariance: See `BonePoints`.
         gain: How much of a person's proportions the points show; below one they draw everybody
-            nearer to the average hand. Size is not affected.
+            nearer to the average hand, about the wrist. Size is not affected.
     """
-    scaling = model.keypoint_template[..., None] * growth
+    from_wrist = model.keypoint_template - model.keypoint_template[:1]
+    scaling = from_wrist[..., None] * growth
     return BonePoints(
         template=model.keypoint_template + offsets,
         shape_basis=scaling + gain * (model.keypoint_basis - scaling) + offsets[..., None] * growth,

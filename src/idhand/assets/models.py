@@ -8,22 +8,19 @@ and every process.
 import json
 import os
 import re
-import zipfile
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from platformdirs import user_cache_path, user_data_path
 from torch import Tensor
 
-from idhand.files import replacing
+from idhand.assets.hand_files import read_hand, write_hand
 from idhand.hand import (
-    BonePoints,
     FittableHand,
     HandModel,
     Measures,
@@ -37,7 +34,6 @@ OPEN_HAND = "idhand-open-1"
 """Name of the built-in hand model."""
 FOLDER_VARIABLE = "IDHAND_HANDS"
 """Environment variable that names another folder for the user's hand models."""
-FORMAT, VERSION = "idhand hand", 1
 
 Population = Literal["all", "male", "female"]
 
@@ -59,7 +55,13 @@ def hand(name: str = OPEN_HAND) -> FittableHand:
             f"the hand model '{name}' is not here; there {_listed(hand_names())}. Add it with "
             f"idhand.assets.add_hand, or use what belongs to one of these"
         )
-    return _read_hand(path, path.stat().st_mtime_ns)
+    model = _read_hand(path, path.stat().st_mtime_ns)
+    if model.name != name:
+        raise ValueError(
+            f"{path} holds the hand model '{model.name}'; call the file {model.name}.npz, or add "
+            "the hand model again with idhand.assets.add_hand"
+        )
+    return model
 
 
 def hand_names() -> tuple[str, ...]:
@@ -85,15 +87,16 @@ def add_hand(model: FittableHand) -> Path:
         The file; one of that name is replaced in one step.
 
     Raises:
-        ValueError: If the name cannot be a file's, or is the built-in model's.
+        ValueError: If the name cannot be a file's or is the built-in model's, or the model's arrays
+            do not fit each other or are not finite.
+        OSError: If the file cannot be written.
     """
     if model.name == OPEN_HAND:
         raise ValueError(f"'{OPEN_HAND}' is the built-in hand model; give yours another name")
     folder = hands_folder()
-    folder.mkdir(parents=True, exist_ok=True)
     path = _file_of(model.name, folder)
-    with replacing(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **_stored(model))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_hand(path, model)
     return path
 
 
@@ -110,73 +113,10 @@ def _listed(names: tuple[str, ...]) -> str:
     return f"{'is' if len(names) == 1 else 'are'} {quoted}"
 
 
-_PARTS: Mapping[str, type] = {
-    "pose_space": PoseSpace,
-    "landmarks": BonePoints,
-    "measures": Measures,
-    "prior": ShapePrior,
-}
-_OWN = tuple(f.name for f in fields(HandModel) if f.name not in ("name", "is_right"))
-_TUPLES = ("parents", "tip_verts", "names")
-"""Fields that are tuples, not tensors."""
-
-
-def _stored(model: FittableHand) -> dict[str, np.ndarray]:
-    """A model as arrays: its own fields by name, those of its parts as PART.FIELD."""
-    records: dict[str, Any] = {part: getattr(model, part) for part in _PARTS}
-    records |= {f"populations.{name}": prior for name, prior in model.populations.items()}
-    values = {name: getattr(model, name) for name in _OWN}
-    for part, record in records.items():
-        values |= {f"{part}.{f.name}": getattr(record, f.name) for f in fields(record)}
-    arrays = {
-        name: value.cpu().numpy() if torch.is_tensor(value) else np.array(value)
-        for name, value in values.items()
-        if value is not None
-    }
-    header = json.dumps({"format": FORMAT, "version": VERSION, "name": model.name})
-    return {"header": np.array(header), **arrays}
-
-
 @cache
 def _read_hand(path: Path, changed_ns: int) -> FittableHand:
     """The model in a file, read once as long as the file does not change."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            values = {name: _value(name, archive[name]) for name in archive.files}
-        header = json.loads(values.pop("header"))
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged or no hand model ({error}); add it again") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(f"{path} is no hand model of idhand's; remove it, or add the model again")
-    if header.get("version") != VERSION:
-        raise ValueError(
-            f"{path} has version {header.get('version')}, this idhand reads version {VERSION}; "
-            "update idhand, or add the model again"
-        )
-    try:
-        populations = sorted({key.split(".")[1] for key in values if key.startswith("populations")})
-        return FittableHand(
-            name=str(header["name"]),
-            populations={name: _part(values, f"populations.{name}") for name in populations},
-            **{name: values.get(name) for name in _OWN},
-            **{part: _part(values, part) for part in _PARTS},
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is incomplete ({error}); add the hand model again") from error
-
-
-def _value(name: str, array: np.ndarray) -> Any:
-    """An array as the field of that name holds it."""
-    if name == "header":
-        return str(array)
-    if name.split(".")[-1] in _TUPLES:
-        return tuple(array.tolist())
-    return _int(array) if array.dtype.kind in "iu" else _float(array)
-
-
-def _part(values: Mapping[str, Any], part: str) -> Any:
-    kind = _PARTS.get(part, ShapePrior)
-    return kind(**{f.name: values[f"{part}.{f.name}"] for f in fields(kind)})
+    return read_hand(path)
 
 
 def _arrays(name: str) -> dict[str, np.ndarray]:

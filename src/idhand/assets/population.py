@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from idhand.assets.models import open_hand
-from idhand.hand import FittableHand
+from idhand.hand import FittableHand, ShapePrior
 
 Sex = Literal["women", "men"]
 
@@ -20,40 +20,60 @@ _ANSUR_MM: Mapping[str, Mapping[Sex, tuple[float, float]]] = {
     "hand_circumference": {"women": (186.55, 8.82), "men": (212.28, 10.24)},
 }
 """Mean and standard deviation. Source: ANSUR II, US Army Natick 2012, 1986 women, 4082 men."""
+_POPULATIONS: Mapping[Sex, str] = {"women": "female", "men": "male"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How a measure is distributed among women and among men, in mm, taken as normal."""
+    """How a measure is distributed among adults, in mm, taken as normal.
 
-    women: NormalDist
-    men: NormalDist
+    Either among women and among men, or among all adults, where they are not known apart.
+    """
+
+    women: NormalDist | None = None
+    men: NormalDist | None = None
+    adults: NormalDist | None = None
     measured: bool
     """Of measured people (ANSUR II); otherwise it follows from the hand model's prior."""
+
+    @property
+    def groups(self) -> dict[str, NormalDist]:
+        """What is known, by group: women and men, or adults."""
+        every = {"women": self.women, "men": self.men, "adults": self.adults}
+        return {name: spread for name, spread in every.items() if spread is not None}
 
 
 @cache
 def population_spreads(model: FittableHand | None = None) -> dict[str, Spread]:
     """The distribution of each measure of a hand model, the built-in one if None.
 
-    ANSUR II for the four that it has. The others come from the shape prior, whose proportions are
-    those of the literature (docs/method.md): to first order, so exact enough for percentiles. Of a
-    model that does not know women's and men's hands apart, both are those of its whole population.
+    ANSUR II for the four that it has: measures of these names mean the same in every model. The
+    others come from the shape prior, to first order, so exact enough for percentiles; the open
+    hand's proportions are those of the literature (docs/method.md). Only of a model with the
+    populations `female` and `male` are women and men known apart.
     """
     model = model or open_hand()
-    names = model.measures.names
-    spreads: dict[Sex, list[NormalDist]] = {}
-    priors: Mapping[Sex, str] = {"women": "female", "men": "male"}
-    for sex, population in priors.items():
-        prior = model.populations.get(population, model.prior)
-        lengths = model.measures.lengths(prior.mean) * 1e3
-        D = model.measures.derivatives(prior.mean) * 1e3
-        sigmas = torch.einsum("mk,kl,ml->m", D, prior.covariance, D).sqrt()
-        spreads[sex] = [
-            NormalDist(*_ANSUR_MM[name][sex]) if name in _ANSUR_MM else NormalDist(mu, sigma)
-            for name, mu, sigma in zip(names, lengths.tolist(), sigmas.tolist(), strict=True)
-        ]
-    return {
-        name: Spread(women=women, men=men, measured=name in _ANSUR_MM)
-        for name, women, men in zip(names, spreads["women"], spreads["men"], strict=True)
-    }
+    apart = all(name in model.populations for name in _POPULATIONS.values())
+    of_priors: dict[str, list[NormalDist]] = (
+        {sex: _spreads(model, model.populations[name]) for sex, name in _POPULATIONS.items()}
+        if apart
+        else {"adults": _spreads(model, model.prior)}
+    )
+    spreads = {}
+    for k, name in enumerate(model.measures.names):
+        measured = name in _ANSUR_MM
+        groups = (
+            {sex: NormalDist(*numbers) for sex, numbers in _ANSUR_MM[name].items()}
+            if measured
+            else {group: lengths[k] for group, lengths in of_priors.items()}
+        )
+        spreads[name] = Spread(**groups, measured=measured)
+    return spreads
+
+
+def _spreads(model: FittableHand, prior: ShapePrior) -> list[NormalDist]:
+    """Each measure of people of that prior, in mm."""
+    lengths = model.measures.lengths(prior.mean) * 1e3
+    D = model.measures.derivatives(prior.mean) * 1e3
+    sigmas = torch.einsum("mk,kl,ml->m", D, prior.covariance, D).sqrt()
+    return [NormalDist(*pair) for pair in zip(lengths.tolist(), sigmas.tolist(), strict=True)]

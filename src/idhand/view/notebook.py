@@ -12,6 +12,7 @@ from PIL import Image
 
 from idhand.drawing.overlay import PAPER, SIDE_COLOURS, overlay
 from idhand.drawing.raster import Mesh
+from idhand.hand import FittableHand
 from idhand.identity import Identity
 from idhand.lens import Distortion, project_px
 from idhand.media import scaled_down
@@ -74,17 +75,19 @@ class CallableModule(ModuleType):
         what: HandResult | Sequence[HandResult] | Identity,
         rgb: UInt8[np.ndarray, "height width 3"] | None = None,
         *,
+        model: FittableHand | None = None,
         dist: Distortion = None,
         width_px: int = 1200,
     ) -> Picture:
         """The same as `idhand.view.notebook.view`."""
-        return view(what, rgb, dist=dist, width_px=width_px)
+        return view(what, rgb, model=model, dist=dist, width_px=width_px)
 
 
 def view(
     what: HandResult | Sequence[HandResult] | Identity,
     rgb: UInt8[np.ndarray, "height width 3"] | None = None,
     *,
+    model: FittableHand | None = None,
     dist: Distortion = None,
     width_px: int = 1200,
 ) -> Picture:
@@ -94,12 +97,14 @@ def view(
         what: Hands of one photo: drawn on it, and beside it alone, as the camera sees them and
             from the side, to scale. Or a person: the hand with its measures.
         rgb: The photo of the hands; without it they are drawn on white.
+        model: The hand model of a person; if None, the one that the person names is looked up, see
+            `idhand.assets.hand`. Hands need none.
         dist: Lens distortion of the photo, if it was given to the pipeline.
         width_px: Width of the picture, 300 to 4000.
 
     Raises:
-        ValueError: If `width_px` is out of range, the person belongs to another hand model than
-            the built-in one, or a photo comes with a person.
+        ValueError: If `width_px` is out of range, the person belongs to another hand model or to
+            one that is not here, or a photo comes with a person.
     """
     if not MIN_WIDTH_PX <= width_px <= MAX_WIDTH_PX:
         raise ValueError(f"width_px must be {MIN_WIDTH_PX} to {MAX_WIDTH_PX}, got {width_px}")
@@ -109,7 +114,7 @@ def view(
                 "a person is drawn without a photo; to see the hands of a photo, "
                 "call view(pipe(rgb, identity=me), rgb)"
             )
-        return Picture(rgb=portrait(what, width_px=width_px))
+        return Picture(rgb=portrait(what, model, width_px=width_px))
     hands = [what] if isinstance(what, HandResult) else list(what)
     photo, hands_of_photo = _on_white(hands) if rgb is None else _on_photo(hands, rgb)
     return Picture(rgb=_side_by_side(photo, hands_of_photo, dist, width_px))

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from idhand.assets import open_hand
+from idhand import assets
+from idhand.anatomy import palm_axes
 from idhand.drawing.overlay import FINGER_COLOURS, INK, PAPER
 from idhand.drawing.raster import Mesh
-from idhand.hand import FittableHand, Measures
+from idhand.hand import FittableHand, Hand
 from idhand.identity import Identity, Measurement
 from idhand.view.sheet import (
     GREY,
@@ -70,7 +71,7 @@ class Layout:
     text_px: Number
     px_per_mm: float
     origin_px: Float[np.ndarray, " 2"]
-    """Where the origin of the model's frame is."""
+    """Where the wrist joint is."""
     verts_px: Float[np.ndarray, "verts 2"]
     paths_px: Mapping[str, Float[np.ndarray, "points 2"]]
     """Where each measure runs over the hand."""
@@ -94,18 +95,19 @@ def portrait(
 
     Args:
         identity: The person.
-        model: The hand model of the person's betas; the built-in one if None.
+        model: The hand model of the person's betas; if None, the one that the person names.
         width_px: Width of the picture, 300 to 4000; the height follows from the hand.
         text_px: Letter size; in proportion to the width if None.
         measures: Which of `MAIN_MEASURES` are shown; those that the person lacks are left out.
 
     Raises:
-        ValueError: If the person belongs to another model, or a number is out of range.
+        ValueError: If the person belongs to another model or to one that is not here, or a number
+            is out of range.
     """
-    model = model or open_hand()
+    model = model or assets.hand(identity.model)
     layout = portrait_layout(identity, model, width_px=width_px, text_px=text_px, measures=measures)
     sheet = Sheet(layout.width, layout.height)
-    verts, faces = rounded(*rounded(_rest_verts(identity, model), model.faces.numpy()))
+    verts, faces = rounded(*rounded(_rest_verts(_hand_of(identity, model)), model.faces.numpy()))
     verts_px = verts[:, :2] * 1e3 * layout.px_per_mm + layout.origin_px
     away = np.array((0, 0, _AWAY_M))
     sheet.hands([Mesh(verts_px=verts_px, verts_cam=verts + away, faces=faces, colour=_PLASTER)])
@@ -131,12 +133,12 @@ def portrait_layout(
     if unknown:
         raise ValueError(f"a portrait cannot show {unknown}; choose from {list(MAIN_MEASURES)}")
     shown = {name: m for name, m in identity.measurements.items() if name in measures}
-    paths = _paths(model.measures, identity.betas, tuple(shown))
+    paths = _paths(_hand_of(identity, model), model, tuple(shown))
     shown = {name: m for name, m in shown.items() if name in paths}
     text = text_px or width_px * _TEXT_PER_WIDTH
     row = [_lines(name, shown[name]) for name in FINGERS[1:] if name in shown]
     text = min(text, _largest_text(row, width_px))
-    verts = _rest_verts(identity, model)[:, :2] * 1e3
+    verts = _rest_verts(_hand_of(identity, model))[:, :2] * 1e3
     box_mm = _around(verts)
     left = (_MARGIN + _SIDE * sum(name in shown for name in ("palm_length", "hand_length"))) * text
     top = (_MARGIN + (4.6 if row else 0)) * text
@@ -194,22 +196,30 @@ def spread(
     return [start + offset for start, offset in zip(starts, before, strict=True)]
 
 
-def _rest_verts(identity: Identity, model: FittableHand) -> Float[np.ndarray, "verts 3"]:
-    """The person's hand at rest, metres, in the model's frame: y down, the palm to the viewer."""
-    betas = torch.from_numpy(identity.betas).to(model.template.dtype)
-    return model.with_shape(betas).rest_verts.double().numpy()
+def _hand_of(identity: Identity, model: FittableHand) -> Hand:
+    """The person's hand."""
+    return model.with_shape(torch.from_numpy(identity.betas).to(model.template.dtype))
+
+
+def _upright(points: Float[torch.Tensor, "points 3"], hand: Hand) -> Float[np.ndarray, "points 3"]:
+    """Points of the hand at rest about its wrist: y down, the palm to the viewer, metres."""
+    return ((points - hand.rest_joints[0]) @ palm_axes(hand).mT).double().numpy()
+
+
+def _rest_verts(hand: Hand) -> Float[np.ndarray, "verts 3"]:
+    """The hand's skin at rest, see `_upright`."""
+    return _upright(hand.rest_verts, hand)
 
 
 def _paths(
-    measures: Measures, betas: Float[np.ndarray, " betas"], names: Sequence[str]
+    hand: Hand, model: FittableHand, names: Sequence[str]
 ) -> dict[str, Float[np.ndarray, "points 3"]]:
-    """Where measures run on the hand at rest, metres, from end to end.
+    """Where measures run on the hand at rest, see `_upright`, from end to end.
 
     Measures that the model lacks are left out.
     """
-    shape = torch.from_numpy(betas).to(measures.points.dtype)
-    known = [name for name in names if name in measures.names]
-    return {name: measures.path(name, shape).double().numpy() for name in known}
+    known = [name for name in names if name in model.measures.names]
+    return {name: _upright(model.measures.path(name, hand.betas), hand) for name in known}
 
 
 def _lines(name: str, measurement: Measurement) -> tuple[str, str]:

@@ -3,12 +3,13 @@
 Frame: x right, y up, −z forward, metres; the camera is the origin. Source: Khronos, OpenXR 1.1,
 XR_EXT_hand_tracking (`XrHandJointEXT`); WebXR's joints are the same without the palm. Where the
 text leaves room: tips lie on the skin, as all our fingertips do; the wrist's −z points to the base
-of the middle metacarpal; x is the axis that the model's joint flexes about.
+of the middle metacarpal; x is the axis that the joint flexes about, from the bones and the palm
+(`idhand.anatomy`).
 """
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ import torch
 from jaxtyping import Float, Int
 
 from idhand import __version__
+from idhand.anatomy import flexion_axes
 from idhand.files import replacing
-from idhand.hand import FittableHand, PoseSpace
+from idhand.hand import FittableHand
 from idhand.view.export.rig import check_motions, hand_of, real_rotations, smooth_quaternions
 from idhand.view.mesh import GLTF_FROM_CAM
 from idhand.view.motion import HandMotion
@@ -61,16 +63,12 @@ coordinates in the tetrahedron of wrist, thumb CMC, index MCP and little MCP at 
 WebXR's generic hand, npm @webxr-input-profiles/assets 1.0.20; tools/check_openxr.py prints them."""
 
 _CORNERS = (0, 1, 4, 13)
-_AXES = (
-    *(("middle_mcp_flexion",) * 2),
-    *("thumb_cmc_flexion", "thumb_mcp_flexion", "thumb_ip_flexion", "thumb_ip_flexion"),
-    *(
-        f"{finger}_{joint}_flexion"
-        for finger in ("index", "middle", "ring", "little")
-        for joint in ("mcp", "mcp", "pip", "dip", "dip")
-    ),
+_FLEXING = (
+    *(7, 7, 1, 2, 3, 3),
+    *(j for f in range(4) for j in (4 + 3 * f, 4 + 3 * f, 5 + 3 * f, 6 + 3 * f, 6 + 3 * f)),
 )
-"""What each of the 26 bends about at rest: −x of its frame, but for what lies along its bone."""
+"""The joint of ours about whose flexion axis each of the 26 bends: −x of its frame, but for what
+lies along its bone."""
 _WRIST, _PALM, _MIDDLE_METACARPAL, _MIDDLE_PROXIMAL = 1, 0, 11, 12
 _TIPS = (5, 10, 15, 20, 25)
 _TIP_DEPTHS_M = np.arange(1, 11) / 1e3
@@ -95,18 +93,18 @@ def openxr_joints(motion: HandMotion, model: FittableHand) -> OpenXRJoints:
 
     Args:
         motion: One hand.
-        model: The right-hand model that it came from; its pose space says which way joints bend.
+        model: The right-hand model that it came from.
 
     Raises:
         ValueError: If the model is not the motion's.
     """
     check_motions([motion], model)
-    hand = hand_of(motion, model)
+    hand, right = hand_of(motion, model), hand_of(replace(motion, is_right=True), model)
     rest_joints = hand.rest_joints.numpy()
     rest_tips = hand.rest_verts[list(model.tip_verts)].numpy()
     places = _rest_places(rest_joints, rest_tips)
     side = np.array([1.0 if motion.is_right else -1.0, 1.0, 1.0])
-    frames = _rest_frames(places * side, model.pose_space)
+    frames = _rest_frames(places * side, flexion_axes(right, model.pose_space).numpy())
     frames = side[:, None] * frames * side  # of a left hand: mirrors y and z, x is to their right
     rotations = torch.from_numpy(real_rotations(motion)).to(hand.rest_joints.dtype)
     wrist_cam = torch.from_numpy(motion.wrist_cam).to(rotations.dtype)
@@ -179,7 +177,7 @@ def _rest_places(
 
 
 def _rest_frames(
-    places: Float[np.ndarray, "26 3"], space: PoseSpace
+    places: Float[np.ndarray, "26 3"], flexion: Float[np.ndarray, "15 3"]
 ) -> Float[np.ndarray, "26 3 3"]:
     """Orientation of each of the 26 in the right hand's rest frame; columns are x, y and z."""
     ends = np.roll(np.arange(26), -1)
@@ -189,7 +187,7 @@ def _rest_frames(
     tips = np.array(_TIPS)
     starts[tips], ends[tips] = tips - 1, tips  # as the last bone
     z = _unit(places[starts] - places[ends])
-    x = -space.axis[[space.names.index(name) for name in _AXES]].numpy()
+    x = -flexion[np.array(_FLEXING) - 1]
     x = _unit(x - (x * z).sum(-1, keepdims=True) * z)
     return np.stack((x, np.cross(z, x), z), -1)
 

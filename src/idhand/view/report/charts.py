@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import roma
 import torch
 from jaxtyping import Float, Int
 
+from idhand.anatomy import flexion_axes
 from idhand.drawing.overlay import FINGER_COLOURS
-from idhand.hand import FittableHand
+from idhand.hand import JOINT_NAMES, FittableHand
 from idhand.identity import Z95
 from idhand.view.motion import HandMotion
 
@@ -119,11 +121,13 @@ def charts_of(
 
 def _bends(model: FittableHand, motion: HandMotion) -> list[tuple[str, str, list[_Curve]]]:
     """How far the fingers' joints are bent."""
-    angles = model.pose_space.angles(torch.from_numpy(motion.rotations[:, 1:]))
-    degrees, names = np.degrees(angles.numpy()), model.pose_space.names
+    shape = torch.from_numpy(motion.mean_betas).to(model.template.dtype)
+    axes = flexion_axes(model.with_shape(shape), model.pose_space).numpy()
+    vectors = roma.rotmat_to_rotvec(torch.from_numpy(motion.rotations[:, 1:])).numpy()
+    degrees = np.degrees((vectors * axes).sum(-1))
 
     def curve(k: int, joint: str) -> _Curve:
-        values = degrees[:, names.index(f"{FINGERS[k]}_{joint}_flexion")]
+        values = degrees[:, JOINT_NAMES.index(f"{FINGERS[k]}_{joint}") - 1]
         colour = "#{:02x}{:02x}{:02x}".format(*FINGER_COLOURS[k])
         return _Curve(label=FINGERS[k], colour=colour, of=motion, values=values)
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from idhand.assets import Spread, population_spreads
+from idhand.assets import Spread, hand, population_spreads
+from idhand.hand import FittableHand
 from idhand.identity import Identity, Measurement
 
 SHOWN_SIGMAS = 3.0
@@ -36,9 +37,8 @@ class MeasureRow:
     """E.g. `201.7 ± 3.9 mm`; the interval is the 95 % one."""
     interval: str
     """E.g. `197.8 to 205.6`."""
-    women: Bar
-    men: Bar
-    """5th to 95th percentile."""
+    groups: Mapping[str, Bar]
+    """5th to 95th percentile of `women` and `men`, or of `adults` if those are not known apart."""
     own: Bar
     """The person's 95 % interval."""
     dot: float
@@ -49,20 +49,25 @@ class MeasureRow:
     scale_mm: tuple[str, str]
     """At the left and the right end."""
     percentiles: str
-    """E.g. `men 79 (62 to 90), women 96 (89 to 99)`."""
+    """E.g. `women 96 (89 to 99), men 79 (62 to 90)`."""
     measured: bool
     """The population was measured; otherwise it follows from the hand model."""
     headline: bool
 
 
-def measure_rows(person: Identity, truth_mm: Mapping[str, float] | None = None) -> list[MeasureRow]:
-    """The rows, in the order of the profile; measures without a known population are left out.
+def measure_rows(
+    person: Identity,
+    truth_mm: Mapping[str, float] | None = None,
+    model: FittableHand | None = None,
+) -> list[MeasureRow]:
+    """The rows, in the order of the profile; measures that the model lacks are left out.
 
     Args:
         person: Whose hand.
         truth_mm: The true measures, where somebody knows them (of invented people).
+        model: The person's hand model; if None, the one that the person names.
     """
-    spreads = population_spreads()
+    spreads = population_spreads(model or hand(person.model))
     return [
         _row(name, measure, spreads[name], (truth_mm or {}).get(name))
         for name, measure in person.measurements.items()
@@ -71,9 +76,8 @@ def measure_rows(person: Identity, truth_mm: Mapping[str, float] | None = None) 
 
 
 def _row(name: str, own: Measurement, spread: Spread, truth_mm: float | None) -> MeasureRow:
-    ends = [
-        d.mean + s * SHOWN_SIGMAS * d.stdev for d in (spread.women, spread.men) for s in (-1, 1)
-    ]
+    groups = spread.groups
+    ends = [d.mean + s * SHOWN_SIGMAS * d.stdev for d in groups.values() for s in (-1, 1)]
     values = [*ends, own.low_mm, own.high_mm, *([] if truth_mm is None else [truth_mm])]
     low, high = min(values), max(values)
 
@@ -92,8 +96,7 @@ def _row(name: str, own: Measurement, spread: Spread, truth_mm: float | None) ->
         label=name.replace("_", " "),
         value=f"{own.value_mm:.1f} ± {half:.1f}",
         interval=f"{own.low_mm:.1f} to {own.high_mm:.1f}",
-        women=common(spread.women),
-        men=common(spread.men),
+        groups={who: common(d) for who, d in groups.items()},
         own=bar(own.low_mm, own.high_mm),
         dot=at(own.value_mm),
         truth=None if truth_mm is None else at(truth_mm),
@@ -102,7 +105,7 @@ def _row(name: str, own: Measurement, spread: Spread, truth_mm: float | None) ->
         percentiles=", ".join(
             f"{who} {_percent(d, own.value_mm)} ({_percent(d, own.low_mm)} to "
             f"{_percent(d, own.high_mm)})"
-            for who, d in (("women", spread.women), ("men", spread.men))
+            for who, d in groups.items()
         ),
         measured=spread.measured,
         headline=name in HEADLINE,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from idhand.anatomy import palm_axes
 from idhand.hand import FittableHand
 from idhand.records import HandResult
 from idhand.view.report.pictures import PagePhoto
@@ -66,14 +67,15 @@ def packed_person(model: FittableHand, betas: Float[np.ndarray, " betas"]) -> di
     """A person's right hand at rest, palm to the viewer, and where each measure runs on it."""
     import torch
 
-    shape = torch.from_numpy(betas.astype(np.float64))
-    flat = torch.eye(3, dtype=torch.float64).expand(16, 3, 3)
-    posed = model.with_shape(shape).posed(flat, torch.zeros(3, dtype=torch.float64))
+    hand = model.with_shape(torch.from_numpy(betas.astype(np.float64)))
+    turn, wrist = palm_axes(hand), hand.rest_joints[0]
+    flat = torch.eye(3, dtype=torch.float64).repeat(16, 1, 1)
+    flat[0] = turn
+    posed = hand.posed(flat, torch.zeros(3, dtype=torch.float64))
     zero = np.zeros(3)
     lines: dict[str, str] = {}
-    shift = -model.with_shape(shape).rest_joints[0]  # the measures keep the model's own origin
     for name in model.measures.names:
-        path = model.measures.path(name, shape) + shift
+        path = (model.measures.path(name, hand.betas) - wrist) @ turn.mT
         lines[name] = packed_points(path.numpy(), zero)
     return {
         "verts": packed_points(posed.verts.numpy(), zero),

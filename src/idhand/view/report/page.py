@@ -131,7 +131,7 @@ class HtmlReport:
             cards=self._cards,
             videos=self._videos,
             person=person,
-            measures=[] if person is None else measure_rows(person, truth_mm),
+            measures=[] if person is None else measure_rows(person, truth_mm, self.model),
             scatter=self._tally.scatter(self.model, person, truth_mm),
             distance_mm=distance_mm,
             narrower=person is not None
