@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ from idhand.refinement import (
 )
 from idhand.refinement.network import solve_near, with_network
 from idhand.refinement.observing import observed
+from idhand.refinement.populations import under_population
 from idhand.refinement.results import hand_results
 
 Rgb = np.ndarray
@@ -112,6 +114,17 @@ class Pipeline:
     def prior(self) -> ShapePrior:
         """What is known of an unknown person's hand."""
         return self.model.prior
+
+    @cached_property
+    def _trained_prior(self) -> ShapePrior:
+        """The prior that networks are trained under: that of the whole population."""
+        return self.model.of_population("all").prior
+
+    def _of_usual_size(self, betas: torch.Tensor) -> torch.Tensor:
+        """A network's shapes, which are of adults' size, brought to the population's."""
+        if self.prior is self._trained_prior:
+            return betas
+        return self.model.resized(betas, self.model.relative_size(self.prior.mean))
 
     def __call__(
         self,
@@ -244,8 +257,9 @@ class Pipeline:
             if self.covariance_calibration is not None:
                 estimate = self.reader.read(hands, None)
                 fusing = FusionConfig(covariance_calibration=self.covariance_calibration)
-                fused = fuse(estimate.betas, estimate.betas_cov, None, prior, fusing)
-                prior = ShapePrior(mean=fused.betas, covariance=fused.covariance)
+                fused = fuse(estimate.betas, estimate.betas_cov, None, self._trained_prior, fusing)
+                posterior = ShapePrior(mean=fused.betas, covariance=fused.covariance)
+                prior = under_population(self.model, posterior, self._trained_prior, prior)
             start, seen = self._with_network(hands, seen, config.trust, None)
         return calibrate_shape(self.model, seen, prior, anchor, config, start)
 
@@ -264,7 +278,7 @@ class Pipeline:
         """Start and observations with the network's estimate; see `with_network`."""
         assert self.reader is not None
         estimate = self.reader.read(hands, known)
-        shapes = estimate.betas if known is None else known
+        shapes = self._of_usual_size(estimate.betas) if known is None else known
         points = self.reader.keypoints_px([hand.detection for hand in hands])
         if points is not None:
             rows = [

@@ -48,6 +48,8 @@ class Detection:
     """Metres, camera axes, about the hand's centre. The bone lengths are the net's guess."""
     confidence: Float[np.ndarray, " 21"]
     """Per landmark, 0..1: 1 is as precise as the net gets."""
+    outside: Bool[np.ndarray, " 21"] | None = None
+    """Landmarks that the net guessed beyond the picture's border; None: of none it is known."""
     features: Float[np.ndarray, " features"] | None = None
     """What the landmark net's backbone makes of the upright crop, for networks that go on from it;
     not written to files."""

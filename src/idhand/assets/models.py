@@ -19,6 +19,7 @@ import torch
 from platformdirs import user_cache_path, user_data_path
 from torch import Tensor
 
+from idhand.assets.children import child_prior
 from idhand.assets.hand_files import read_hand, write_hand
 from idhand.hand import (
     FittableHand,
@@ -35,7 +36,7 @@ OPEN_HAND = "idhand-open-1"
 FOLDER_VARIABLE = "IDHAND_HANDS"
 """Environment variable that names another folder for the user's hand models."""
 
-Population = Literal["all", "male", "female"]
+Population = Literal["all", "male", "female", "child"]
 
 
 def hand(name: str = OPEN_HAND) -> FittableHand:
@@ -161,7 +162,7 @@ def open_hand() -> FittableHand:
         coefficients=_float(a["measure_coefficients"]),
     )
     marks = json.loads((DATA / "landmark_points.json").read_text("utf-8"))
-    return FittableHand(
+    adults = FittableHand(
         **{f.name: getattr(skin, f.name) for f in fields(skin)},
         pose_space=PoseSpace(
             names=tuple(a["pose_names"].tolist()),
@@ -192,6 +193,7 @@ def open_hand() -> FittableHand:
             for name in ("male", "female")
         },
     )
+    return replace(adults, populations={**adults.populations, "child": child_prior(adults)})
 
 
 def with_landmarks(model: FittableHand, offsets: Tensor, gain: float = 1.0) -> FittableHand:

@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 import idhand
 from idhand.assets import hand
+from idhand.assets.models import Population
 from idhand.assets.nets import shipped_networks
 from idhand.calibration import Anchor, RareHandWarning
 from idhand.cli.common import (
@@ -20,6 +21,7 @@ from idhand.cli.common import (
     count,
     each_alone,
     find_inputs,
+    load_for,
     output_file,
     progress,
     say,
@@ -72,6 +74,8 @@ class Command:
     """From the crease at the wrist to the tip of the middle finger, hand flat."""
     hand_length_sigma_mm: Annotated[float, arg(metavar="MM")] = 2.0
     """How far off that reading may be (standard deviation)."""
+    population: Population = "all"
+    """Whose hands are usual: all adults, male or female ones, or children of 2 to 17 years."""
     k: Annotated[Path | None, arg(metavar="FILE")] = None
     """Camera file for pictures of this size: JSON {"K": [[...]], "dist": [...]}, a 3x3 .npy, YAML
     or XML from OpenCV, or camera_info from ROS."""
@@ -85,6 +89,11 @@ class Command:
             raise ValueError(f"--top-k must be 1 or more, got {self.top_k}")
         if self.predictions is not None and self.inputs:
             raise ValueError("give photos or --predictions, not both")
+        if self.predictions is not None and self.population != "all":
+            raise ValueError(
+                f"--population {self.population} goes with photos; the networks behind "
+                "--predictions know the whole adult population: leave it out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +122,7 @@ def main(command: Command) -> int:
     def with_bar(images: Iterable[Any], total: int | None = None) -> Iterable[Any]:
         return progress(images, total or len(photos), "calibrating")
 
-    pipe = idhand.load()
+    pipe = load_for(command.population)
     with warnings.catch_warnings(record=True) as surprises:
         warnings.simplefilter("always", RareHandWarning)
         me = idhand.calibrate(

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 import idhand
+from idhand.assets.models import Population
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE
 from idhand.lens import Distortion, Lens
 from idhand.media import (
@@ -27,6 +28,7 @@ from idhand.media import (
     read_camera_file,
 )
 from idhand.media.files import IMAGE_SUFFIXES, RAW_SUFFIXES, VIDEO_SUFFIXES
+from idhand.pipeline import PipelineConfig
 from idhand.records import HandResult
 from idhand.view import HtmlReport
 
@@ -257,6 +259,13 @@ def writable_folder(path: Path, flag: str = "--out") -> Path:
         reason = error.strerror or str(error)
         raise ValueError(f"cannot write into {path}: {reason}; choose another {flag}") from error
     return path
+
+
+def load_for(population: Population) -> idhand.Pipeline:
+    """The pipeline whose unknown people are of that population."""
+    if population == "all":
+        return idhand.load()
+    return idhand.load(PipelineConfig(population=population))
 
 
 def load_identity(path: Path | None) -> "idhand.Identity | None":

@@ -9,6 +9,7 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 import idhand
+from idhand.assets.models import Population
 from idhand.cli.boxes import Boxes
 from idhand.cli.common import (
     RESULTS,
@@ -17,6 +18,7 @@ from idhand.cli.common import (
     count,
     each_alone,
     find_inputs,
+    load_for,
     load_identity,
     output_file,
     progress,
@@ -79,6 +81,9 @@ class Command:
     """Photos (JPEG, PNG, WebP, HEIC, TIFF, BMP), folders, videos."""
     identity: Annotated[Path | None, arg(metavar="FILE")] = None
     """Profile of the person, from `idhand calibrate`; without it each photo's shape is guessed."""
+    population: Population = "all"
+    """Whose hands are usual where no --identity is given: all adults, male or female ones, or
+    children of 2 to 17 years."""
     k: Annotated[Path | None, arg(metavar="FILE")] = None
     """Camera file for pictures of this size: JSON {"K": [[...]], "dist": [...]}, a 3x3 .npy, YAML
     or XML from OpenCV, or camera_info from ROS."""
@@ -122,7 +127,7 @@ def main(command: Command) -> int:
     jobs = list(zip(found.files, names, strict=True))
     photos = [(file, name) for file, name in jobs if file.kind == "image"]
     videos = [(file, name) for file, name in jobs if file.kind == "video"]
-    pipe = idhand.load()
+    pipe = load_for(command.population)
     page = HtmlReport(
         title=_title(len(photos), len(videos)),
         model=pipe.model,

@@ -358,8 +358,10 @@ class HandDetector:
         confidence = r.presence / (1 + spread**2)
         local = r.roi.from_image(r.points_px)
         size = np.array(rgb.shape[1::-1])
-        inside = ((r.points_px >= -0.5) & (r.points_px <= size - 0.5)).all(1)
-        inside &= ((local >= 0) & (local <= 1)).all(1)
+        depth_px = np.minimum(r.points_px + 0.5, size - 0.5 - r.points_px).min(1)
+        inside = (depth_px >= 0) & ((local >= 0) & (local <= 1)).all(1)
+        is_cut = bool((depth_px < 0).any())
+        margin_px = self.config.border_margin * r.size_px if is_cut else 0.0
         return Detection(
             is_right=is_right,
             right_probability=right_probability,
@@ -369,6 +371,7 @@ class HandDetector:
             landmarks_z_px=r.z_px - r.z_px[0],
             landmarks_world=r.world,
             confidence=np.where(inside, 1.0, self.config.outside_confidence) * confidence,
+            outside=depth_px < margin_px,
         )
 
 

@@ -24,14 +24,24 @@ class Trust:
     direction_weight: float = 10.0
     """Of the network's against the landmark net's, where both count."""
     point_weight: float = 3.0
+    unseen_direction_weight: float = 1.0
+    """The same of bones that are not seen, see `Observations.unseen`."""
+    unseen_point_weight: float = 0.5
+    """Of points: the network was trained on whole hands and is 0.15 of the hand's length off per
+    axis beyond the border, the landmark net 0.10 to 0.13."""
 
     def __post_init__(self):
         for name in ("directions", "points"):
             if getattr(self, name) not in get_args(EvidenceSource):
                 known = ", ".join(get_args(EvidenceSource))
                 raise ValueError(f"{name} must be one of {known}; got '{getattr(self, name)}'")
-        if min(self.direction_weight, self.point_weight) <= 0:
-            raise ValueError("direction_weight and point_weight must be positive")
+        weights = (self.direction_weight, self.point_weight)
+        weights += (self.unseen_direction_weight, self.unseen_point_weight)
+        if min(weights) <= 0:
+            raise ValueError(
+                f"the weights must be positive, got {', '.join(f'{w:g}' for w in weights)} for "
+                "directions and points, seen and unseen"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

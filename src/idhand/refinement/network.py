@@ -9,7 +9,7 @@ from torch import Tensor
 from idhand.geometry import project
 from idhand.hand import FittableHand
 from idhand.refinement.config import EvidenceSource, RefinementConfig, Trust
-from idhand.refinement.objective import Objective, Observations, State
+from idhand.refinement.objective import BONE_END, BONE_START, Objective, Observations, State
 from idhand.refinement.observing import unit_bones
 from idhand.refinement.points import keypoints, posed_points
 from idhand.refinement.solver import ASTRAY, DIVERGED, Solution, solve
@@ -42,6 +42,11 @@ def with_network(
         trust: How much each counts.
     """
     trust = trust or Trust()
+    point_weight = torch.full_like(seen.sigma_px, trust.point_weight)
+    direction_weight = torch.full_like(seen.sigma_direction, trust.direction_weight)
+    guessed = seen.unseen[:, BONE_END] | seen.unseen[:, BONE_START]
+    point_weight[seen.unseen] = trust.unseen_point_weight
+    direction_weight[guessed] = trust.unseen_direction_weight
     space = model.pose_space
     hand, at_origin = model.with_shape(betas), torch.zeros_like(rotations[:, 0, 0])
     points = posed_points(model.landmarks, hand, rotations, at_origin)
@@ -52,11 +57,11 @@ def with_network(
         seen = replace(
             seen,
             points_px=_mixed(
-                seen.points_px, keypoints_px + shift, trust.points, trust.point_weight
+                seen.points_px, keypoints_px + shift, trust.points, point_weight[..., None]
             ),
         )
     directions = _mixed(
-        seen.directions, unit_bones(points), trust.directions, trust.direction_weight
+        seen.directions, unit_bones(points), trust.directions, direction_weight[..., None]
     )
     seen = replace(seen, directions=torch.nn.functional.normalize(directions, dim=-1))
     angles = space.angles(rotations[:, 1:]).clamp(space.lower, space.upper)
@@ -64,7 +69,7 @@ def with_network(
     return State(R=rotations[:, 0], wrist=wrist, angles=angles, betas=betas), seen
 
 
-def _mixed(landmarks: Tensor, network: Tensor, source: EvidenceSource, weight: float) -> Tensor:
+def _mixed(landmarks: Tensor, network: Tensor, source: EvidenceSource, weight: Tensor) -> Tensor:
     match source:
         case "landmarks":
             return landmarks

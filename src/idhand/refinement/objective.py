@@ -17,6 +17,8 @@ from idhand.hand import KEYPOINT_PARENTS, FittableHand, ShapePrior
 NUM_LANDMARKS = 21
 BONE_START = torch.tensor(KEYPOINT_PARENTS[1:])
 BONE_END = torch.arange(1, NUM_LANDMARKS)
+SMALLEST = 0.3
+"""Least size of a hand over the mean hand's: a third of a newborn's and less is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,12 @@ class ObjectiveConfig:
     """Deviation of a landmark, as a share of the hand's length in the image."""
     sigma_direction: float = 0.22
     """Deviation of a unit bone direction of the net's world points, per axis."""
+    unseen_sigma_px: float = 0.3
+    """As `sigma_px`, of landmarks outside the picture: the net guesses them from the rest. They are
+    0.10 to 0.13 off per axis, a hand's all the same way, so that together they say what one of them
+    says (docs/results.md)."""
+    unseen_sigma_direction: float = 1.0
+    """As `sigma_direction`, of bones with an end that is not seen."""
     robust_px: float = 3.0
     """Residuals beyond this many sigmas count less and less (Cauchy)."""
     robust_direction: float = 2.0
@@ -52,6 +60,12 @@ class Observations:
     world: Float[Tensor, "batch 21 3"]
     """The landmark net's metric points, in camera axes about any origin, for the closed-form start;
     no part of the cost."""
+    unseen: Bool[Tensor, "batch 21"] = None  # pyright: ignore[reportAssignmentType]
+    """Landmarks outside the picture, which the net guessed; by default there are none."""
+
+    def __post_init__(self):
+        if self.unseen is None:
+            object.__setattr__(self, "unseen", torch.zeros_like(self.sigma_px, dtype=torch.bool))
 
     def __getitem__(
         self, index: Int[Tensor, " chosen"] | Bool[Tensor, " batch"] | slice
@@ -61,7 +75,8 @@ class Observations:
 
     def to(self, dtype: torch.dtype) -> "Observations":
         """The same in another floating-point type."""
-        return Observations(**{k: v.to(dtype) for k, v in vars(self).items()})
+        values = vars(self).items()
+        return Observations(**{k: v.to(dtype) if v.is_floating_point() else v for k, v in values})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +148,24 @@ class Objective:
     shared_priors: bool = True
     """False leaves out the priors of what the pictures of one person share: shape and bias."""
 
-    @property
-    def pose_precision(self) -> Float[Tensor, "dofs dofs"]:
-        """Inverse covariance of the angles, times the prior's weight."""
-        return self.config.pose_weight * self.model.pose_space.precision
+    def pose_precision(self, seen: Observations) -> Float[Tensor, "batch dofs dofs"]:
+        """Inverse covariance of the angles, times the prior's weight.
+
+        The weight is there because errors of landmarks that are seen together are not independent;
+        it does not apply to angles of which no landmark is seen.
+        """
+        precision = self.model.pose_space.precision
+        weight = torch.full_like(precision[0], self.config.pose_weight)
+        root = torch.where(self.unseen_angles(seen), 1.0, weight).sqrt()
+        return root[:, :, None] * precision * root[:, None]
+
+    def unseen_angles(self, seen: Observations) -> Bool[Tensor, "batch dofs"]:
+        """The angles that move landmarks which are not seen, and no others."""
+        return ((~seen.unseen)[:, :, None] & self._moves).sum(1) == 0
+
+    def limit_hessian(self, angles: Float[Tensor, "batch dofs"]) -> Float[Tensor, "batch dofs"]:
+        """Second derivative of the joint limits' cost: zero within them."""
+        return self.config.limit_sigma**-2 * (self._overstep(angles) != 0).to(angles)
 
     @cached_property
     def shape_precision(self) -> Float[Tensor, "betas betas"]:
@@ -157,22 +186,38 @@ class Objective:
 
     def relative_size(self, betas: Float[Tensor, "batch betas"]) -> Float[Tensor, " batch"]:
         """Length of the hand over the mean hand's."""
-        return (1 + betas @ self._growth).clamp_min(0.3)
+        return self.model.relative_size(betas).clamp_min(SMALLEST)
+
+    @cached_property
+    def _typical_growth(self) -> Float[Tensor, " betas"]:
+        """The betas by which the prior's mean hand grows by the mean hand's size, uniformly."""
+        size = self.relative_size(self.prior.mean[None])
+        return (self.prior.mean + self.model.uniform_growth) / size
 
     def shape_residual(
         self, betas: Float[Tensor, "batch betas"]
     ) -> tuple[Float[Tensor, "batch betas"], Float[Tensor, "batch betas betas"]]:
-        """Deviation from the population relative to the hand's size, and its derivative.
+        """Deviation from the prior in size and in proportions, as betas, and its derivative.
 
-        Proportions are what people's hands vary in, at any size: without the division, a smaller
-        hand would explain the same proportions by smaller betas, and since no image shows size,
-        every well-seen proportion would push the estimate towards small hands.
+        A hand is its size and the proportions that it has at the prior's mean size; the prior is a
+        Gaussian over these two, the same to first order as one over the betas. Proportions must
+        not depend on the size: were they taken from the betas as they are, a smaller hand would
+        explain the same proportions by smaller betas, and since no image shows size, every
+        well-seen proportion would push the estimate towards small hands. The size in turn must
+        not be divided by itself: its pull would grow as hands shrink.
         """
-        size = self.relative_size(betas)[:, None]
-        off = betas - self.prior.mean
+        grown = self._typical_growth
+        usual = self.relative_size(self.prior.mean[None])
+        size = self.relative_size(betas)
+        excess = (size - usual)[:, None] * grown
+        shrink = (usual / size)[:, None]
+        own = betas - self.prior.mean - excess
+        # Where the size is held at its smallest, it does not change with the betas.
+        growth = self._growth * (size > SMALLEST)[:, None]
         eye = torch.eye(betas.shape[-1], dtype=betas.dtype, device=betas.device)
-        slope = eye / size[..., None] - off[..., None] * self._growth / size[..., None].square()
-        return off / size, slope
+        by_size = grown * (1 - shrink) - own * shrink / size[:, None]
+        slope = shrink[..., None] * eye + by_size[..., None] * growth[:, None]
+        return excess + own * shrink, slope
 
     @cached_property
     def _moves(self) -> Bool[Tensor, "21 dofs"]:
@@ -239,15 +284,16 @@ class Objective:
         turns = (units - seen.directions) / seen.sigma_direction[..., None]
         data = cauchy(pixels.square().sum(-1), c.robust_px)[0].sum(-1)
         data = data + cauchy(turns.square().sum(-1), c.robust_direction)[0].sum(-1)
-        return c.evidence_scale * data + self.prior_cost(state)
+        return c.evidence_scale * data + self.prior_cost(state, seen)
 
-    def prior_cost(self, state: State) -> Float[Tensor, " batch"]:
+    def prior_cost(self, state: State, seen: Observations) -> Float[Tensor, " batch"]:
         """The priors alone: pose, limits, shape, landmark bias."""
         space = self.model.pose_space
         pose = state.angles - space.mean
         shape = self.shape_residual(state.betas)[0]
         over = self._overstep(state.angles) / self.config.limit_sigma
-        cost = 0.5 * ((pose @ self.pose_precision) * pose).sum(-1)
+        weighted = (self.pose_precision(seen) @ pose[..., None])[..., 0]
+        cost = 0.5 * (weighted * pose).sum(-1)
         cost = cost + 0.5 * ((shape @ self.shape_precision) * shape).sum(-1)
         cost = cost + 0.5 * over.square().sum(-1)
         if state.bias is not None:
@@ -316,7 +362,9 @@ class Objective:
         r_dir, J_dir = bone_directions(points, jacobian, seen)
         cost_px, weight_px = cauchy(r_px.square().sum(-1), c.robust_px)
         cost_dir, weight_dir = cauchy(r_dir.square().sum(-1), c.robust_direction)
-        cost = c.evidence_scale * (cost_px.sum(-1) + cost_dir.sum(-1)) + self.prior_cost(state)
+        cost = c.evidence_scale * (cost_px.sum(-1) + cost_dir.sum(-1)) + self.prior_cost(
+            state, seen
+        )
         root_px = (2 * c.evidence_scale * weight_px).sqrt()[..., None]
         root_dir = (2 * c.evidence_scale * weight_dir).sqrt()[..., None]
         r = torch.cat(((root_px * r_px).flatten(1), (root_dir * r_dir).flatten(1)), 1)
@@ -329,19 +377,29 @@ class Objective:
         )
         gradient = (J.mT @ r[..., None])[..., 0]
         hessian = J.mT @ J
-        self._add_priors(state, gradient, hessian, shape=shape, bias=bias)
+        self._add_priors(state, seen, gradient, hessian, shape=shape, bias=bias)
         return Linearisation(cost=cost, gradient=gradient, hessian=hessian)
 
     def _add_priors(
-        self, state: State, gradient: Tensor, hessian: Tensor, *, shape: bool, bias: bool
+        self,
+        state: State,
+        seen: Observations,
+        gradient: Tensor,
+        hessian: Tensor,
+        *,
+        shape: bool,
+        bias: bool,
     ) -> None:
         """Add the priors' derivatives in place."""
         space = self.model.pose_space
         end = 6 + space.num_dofs
         over = self._overstep(state.angles)
         stiff = self.config.limit_sigma**-2
-        gradient[:, 6:end] += (state.angles - space.mean) @ self.pose_precision + stiff * over
-        hessian[:, 6:end, 6:end] += self.pose_precision + torch.diag_embed(stiff * (over != 0))
+        precision = self.pose_precision(seen)
+        pose = (precision @ (state.angles - space.mean)[..., None])[..., 0]
+        gradient[:, 6:end] += pose + stiff * over
+        hessian[:, 6:end, 6:end] += precision
+        hessian[:, 6:end, 6:end] += torch.diag_embed(self.limit_hessian(state.angles))
         if shape:
             stop = end + state.betas.shape[-1]
             off, slope = self.shape_residual(state.betas)

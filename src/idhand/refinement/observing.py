@@ -61,7 +61,7 @@ def observations(hands: Sequence[HandInImage], config: ObjectiveConfig) -> Obser
         hands: Each with the camera of its image.
         config: Noise levels.
     """
-    points, worlds, images, cameras, sigmas = [], [], [], [], []
+    points, worlds, images, cameras, sigmas, unseen = [], [], [], [], [], []
     for hand in hands:
         d, K, dist = hand.detection, hand.camera.K, hand.camera.dist
         flip = np.ones(3) if d.is_right else FLIP
@@ -69,19 +69,28 @@ def observations(hands: Sequence[HandInImage], config: ObjectiveConfig) -> Obser
         worlds.append(d.landmarks_world * flip)
         images.append(np.concatenate((d.landmarks_px, d.landmarks_z_px[:, None]), 1) * flip)
         cameras.append(K if d.is_right else mirrored_intrinsics(K))
-        certainty = np.clip(d.confidence, 0.05, 1.0)
-        sigmas.append(config.sigma_px * hand_size_px(d) / np.sqrt(certainty))
+        unseen.append(np.zeros(21, bool) if d.outside is None else d.outside)
+        certainty = np.sqrt(d.confidence.clip(0.05, 1.0))
+        share = np.where(unseen[-1], config.unseen_sigma_px, config.sigma_px / certainty)
+        sigmas.append(share * hand_size_px(d))
     pixels, K = torch.from_numpy(np.stack(points)), torch.from_numpy(np.stack(cameras))
     world = torch.from_numpy(np.stack(worlds)) * pixels.new_tensor([1.0, 1.0, WORLD_DEPTH_GAIN])
     image = torch.from_numpy(np.stack(images)) * pixels.new_tensor([1.0, 1.0, IMAGE_DEPTH_GAIN])
     directions = unit_bones(world) + IMAGE_WEIGHT * unit_bones(image)
     towards = rotation_towards(back_project(pixels, K).mean(1))
     sigma = torch.from_numpy(np.stack(sigmas))
+    guessed = torch.from_numpy(np.stack(unseen))
+    sigma_direction = torch.where(
+        guessed[:, BONE_END] | guessed[:, BONE_START],
+        config.unseen_sigma_direction,
+        config.sigma_direction,
+    )
     return Observations(
         points_px=pixels,
         sigma_px=sigma,
         directions=torch.nn.functional.normalize(directions, dim=-1) @ towards.mT,
-        sigma_direction=world.new_full((len(world), 20), config.sigma_direction),
+        sigma_direction=sigma_direction.to(world),
         K=K,
+        unseen=guessed,
         world=world @ towards.mT,
     )

@@ -36,6 +36,9 @@ def uncertainty(
     """
     H = objective.linearise(state, seen, shape=True).hessian
     num_pose = 6 + state.angles.shape[-1]
+    # A limit bounds one side only: of an angle that is not seen, it says little.
+    free = objective.limit_hessian(state.angles) * objective.unseen_angles(seen)
+    H[:, 6:num_pose, 6:num_pose] -= torch.diag_embed(free)
     if shape_cov is None:
         covariance = torch.linalg.inv(H)
     else:
