@@ -17,7 +17,7 @@ import torch
 
 import idhand
 from idhand.assets import hand as hand_model
-from idhand.calibration import CalibrationConfig
+from idhand.calibration import CalibrationConfig, calibrate_shape
 from idhand.detection import HandDetector
 from idhand.fusion import CovarianceCalibration, FusionConfig, fuse
 from idhand.geometry import intrinsics_from_fov
@@ -25,6 +25,7 @@ from idhand.pipeline import Pipeline, PipelineConfig
 from idhand.records import Camera, Detection, HandInImage
 from idhand.refinement import (
     ObjectiveConfig,
+    Observations,
     RefinementConfig,
     Trust,
     both_nets,
@@ -33,6 +34,8 @@ from idhand.refinement import (
 )
 from idhand.refinement.objective import Objective
 from idhand.refinement.official import OfficialConfig, fit_officially
+
+from .test_calibration import ZERO_BIAS, photos
 
 MODEL = hand_model("idhand-open-1")
 Change = tuple[Any, str, Any]
@@ -68,14 +71,6 @@ def cut_hands() -> list[HandInImage]:
 
 def without_features(seen: Sequence[HandInImage]) -> list[HandInImage]:
     return [replace(h, detection=replace(h.detection, features=None)) for h in seen]
-
-
-def with_an_odd_one(seen: Sequence[HandInImage]) -> list[HandInImage]:
-    """One hand with longer fingers than the others in the picture."""
-    first = seen[0]
-    px = first.detection.landmarks_px
-    longer = px[:1] + (px - px[:1]) * np.where(np.arange(21) % 4 == 0, 1.25, 1.0)[:, None]
-    return [*seen, replace(first, detection=replace(first.detection, landmarks_px=longer))]
 
 
 def check(cls: type, changes: Sequence[Change], run: Callable[[Any], np.ndarray]) -> None:
@@ -155,9 +150,18 @@ def test_calibration() -> None:
         (base, "drop_below", 0.9),
     ]
 
+    rng = torch.Generator().manual_seed(4)
+    own, _ = photos(rng, 8, torch.zeros(16).double(), ZERO_BIAS)
+    odd_betas = torch.zeros(16).double()
+    odd_betas[1:7] = torch.tensor([4.0, -3, 3, 5, -5, 5]).double()
+    odd, _ = photos(rng, 1, odd_betas, ZERO_BIAS)
+    seen = Observations(**{k: torch.cat((v, vars(odd)[k])) for k, v in vars(own).items()})
+
     def run(config: CalibrationConfig) -> np.ndarray:
-        found = with_settings(calibration=config).fuse(with_an_odd_one(hands()))
-        return np.concatenate((found.betas.numpy(), found.weights.numpy()))
+        found = calibrate_shape(MODEL, seen, config=config)
+        pictures = with_settings(calibration=config).fuse(hands()[:2])
+        numbers = (found.betas, found.weights, found.disagreement, pictures.betas)
+        return torch.cat(numbers).numpy()
 
     check(CalibrationConfig, changes, run)
 
