@@ -58,7 +58,10 @@ def test_small_angles_follow_the_power_series(angle: float) -> None:
     S = skew(angle * torch.tensor([0.48, -0.6, 0.64], dtype=torch.float64))
     powers = [torch.linalg.matrix_power(S, n) for n in range(1, 8)]
     v = torch.stack((S[2, 1], S[0, 2], S[1, 0]))
-    R, J = (sum(P / math.factorial(n + k) for n, P in enumerate(powers, 1)) for k in (0, 1))
+    R, J = (
+        torch.stack([P / math.factorial(n + k) for n, P in enumerate(powers, 1)]).sum(0)
+        for k in (0, 1)
+    )
     beside = ~torch.eye(3, dtype=torch.bool)
     assert_close(left_jacobian(v)[beside], J[beside], atol=1e-18, rtol=1e-15)
     if angle < 1e-4:  # beyond it the closed form, which loses digits

@@ -115,11 +115,19 @@ def test_rows_that_do_not_fit_together():
         make_predictions(betas=None, betas_cov=None)
     with pytest.raises(ValueError, match="rotations and betas belong together"):
         make_predictions(rotations=None)
-    for both_or_none in ({"verts_cam": np.zeros((6, 40, 3))}, {"rotations": None, "betas": None}):
+    both_and_neither: list[dict[str, Any]] = [
+        {"verts_cam": np.zeros((6, 40, 3))},
+        {"rotations": None, "betas": None},
+    ]
+    for changes in both_and_neither:
         with pytest.raises(ValueError, match="give either rotations and betas, or verts_cam"):
-            make_predictions(betas_cov=None, **both_or_none)
+            make_predictions(betas_cov=None, **changes)
     with pytest.raises(ValueError, match=r"betas_cov has rows of shape .* there are 0 betas"):
         mesh_only(betas_cov=np.zeros((3, 4, 4)))
+    one = np.zeros((6, 21, 2))
+    one[4, 20, 1] = np.nan
+    with pytest.raises(ValueError, match=r"points_px is not finite in 1 of 6 .*0-004"):
+        make_predictions(points_px=one)
     with pytest.raises(ValueError, match="confidence is not finite in 1 of 6"):
         make_predictions(confidence=np.array([0.0, np.inf, 0, 0, 0, 0]))
     for header in ({"model": "toy"}, {}):
