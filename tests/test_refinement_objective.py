@@ -59,6 +59,7 @@ def case(n: int = 2, *, bias: bool = True) -> tuple[State, Observations]:
         directions=torch.nn.functional.normalize(draw(7, n, 20, 3), dim=-1),
         sigma_direction=0.2 + 0.1 * draw(8, n, 20).abs(),
         K=K.expand(n, 3, 3),
+        world=points,
     )
     assert (points[..., 2] > 0.2).all()
     return state, seen
