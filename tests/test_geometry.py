@@ -130,6 +130,7 @@ def test_guessed_intrinsics_see_the_stated_angle() -> None:
     K = intrinsics_from_fov(640, 480, 60.0)
     half = math.degrees(math.atan(320 / float(K[0, 0])))
     assert_close(half, 30.0)
+    assert K.dtype == torch.float64
     focal = float(K[0, 0])
     expected = [[focal, 0.0, 319.5], [0.0, focal, 239.5], [0.0, 0.0, 1.0]]
     assert torch.equal(K, torch.tensor(expected, dtype=torch.float64))
