@@ -113,10 +113,12 @@ def main() -> None:
             assert pipe.reader is not None
             hands = pipe.reader.with_features(picture.rgb, hands)
             for hand in pipe.fit(hands, picture.K):
+                assert picture.keypoints_cam is not None
+                assert picture.visible is not None
                 X, seen = hand.keypoints_cam, picture.keypoints_cam
                 off = np.linalg.norm((X - X[0]) - (seen - seen[0]), axis=1)
                 px, size = picture.keypoints_px, np.array(picture.rgb.shape[1::-1])
-                inside = ((px >= -0.5) & (px <= size - 0.5)).all(1)
+                inside = np.all((px >= -0.5) & (px <= size - 0.5), axis=1)
                 for j in range(1, 21):
                     if is_cut:
                         kind = "cut, in view" if inside[j] else "cut, outside"

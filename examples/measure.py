@@ -30,10 +30,11 @@ def main() -> None:
     )
     adults = population_spreads()
     for name, m in me.measurements.items():
-        women, men = (100 * d.cdf(m.value_mm) for d in (adults[name].women, adults[name].men))
+        groups = adults[name].groups.items()
+        shares = " and ".join(f"{100 * d.cdf(m.value_mm):.0f} % of {who}" for who, d in groups)
         print(
             f"{name:20s} {m.value_mm:6.1f} mm ({m.low_mm:.1f} to {m.high_mm:.1f}), "
-            f"more than {women:.0f} % of women and {men:.0f} % of men"
+            f"more than {shares}"
         )
     idhand.view(me).save("hand.png")
 

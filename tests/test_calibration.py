@@ -76,7 +76,8 @@ def test_intervals_cover_the_truth_with_landmark_biases_that_do_not_average_out(
         white.append(torch.linalg.solve_triangular(factor, off, upper=False)[:, 0])
     z = torch.stack(white)
     assert 0.8 < float(z.std()) < 1.25
-    assert 0.88 < float((z.abs() < 1.96).double().mean()) <= 1.0
+    share = float((z.abs() < 1.96).double().mean())
+    assert 0.88 < share < 0.985, share
 
 
 def test_many_photos_do_not_talk_the_size_prior_away() -> None:

@@ -8,6 +8,7 @@ import torch
 
 import idhand.refinement
 from idhand.assets import hand as hand_model
+from idhand.hand import KEYPOINT_PARENTS
 from idhand.refinement import (
     Objective,
     ObjectiveConfig,
@@ -60,7 +61,7 @@ def test_a_fit_in_single_precision_stays_in_it() -> None:
     *_, points = objective.kinematics(truth)
     K = torch.tensor([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]]).expand(2, 3, 3)
     uvw = points @ K.mT
-    bones = points[:, 1:] - points[:, list(idhand.hand.KEYPOINT_PARENTS[1:])]
+    bones = points[:, 1:] - points[:, list(KEYPOINT_PARENTS[1:])]
     seen = Observations(
         points_px=uvw[..., :2] / uvw[..., 2:],
         sigma_px=torch.full((2, 21), 4.0),

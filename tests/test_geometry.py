@@ -58,7 +58,10 @@ def test_small_angles_follow_the_power_series(angle: float) -> None:
     S = skew(angle * torch.tensor([0.48, -0.6, 0.64], dtype=torch.float64))
     powers = [torch.linalg.matrix_power(S, n) for n in range(1, 8)]
     v = torch.stack((S[2, 1], S[0, 2], S[1, 0]))
-    R, J = (sum(P / math.factorial(n + k) for n, P in enumerate(powers, 1)) for k in (0, 1))
+    R, J = (
+        torch.stack([P / math.factorial(n + k) for n, P in enumerate(powers, 1)]).sum(0)
+        for k in (0, 1)
+    )
     beside = ~torch.eye(3, dtype=torch.bool)
     assert_close(left_jacobian(v)[beside], J[beside], atol=1e-18, rtol=1e-15)
     if angle < 1e-4:  # beyond it the closed form, which loses digits
@@ -127,6 +130,7 @@ def test_guessed_intrinsics_see_the_stated_angle() -> None:
     K = intrinsics_from_fov(640, 480, 60.0)
     half = math.degrees(math.atan(320 / float(K[0, 0])))
     assert_close(half, 30.0)
+    assert K.dtype == torch.float64
     focal = float(K[0, 0])
     expected = [[focal, 0.0, 319.5], [0.0, focal, 239.5], [0.0, 0.0, 1.0]]
     assert torch.equal(K, torch.tensor(expected, dtype=torch.float64))

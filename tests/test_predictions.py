@@ -121,6 +121,10 @@ def test_rows_that_do_not_fit_together():
         make_predictions(rotations=None, betas=None, betas_cov=None, points_px=None)
     with pytest.raises(ValueError, match=r"betas_cov has rows of shape .* there are 0 betas"):
         mesh_only(betas_cov=np.zeros((3, 4, 4)))
+    one = np.zeros((6, 21, 2))
+    one[4, 20, 1] = np.nan
+    with pytest.raises(ValueError, match=r"points_px is not finite in 1 of 6 .*0-004"):
+        make_predictions(points_px=one)
     with pytest.raises(ValueError, match="confidence is not finite in 1 of 6"):
         make_predictions(confidence=np.array([0.0, np.inf, 0, 0, 0, 0]))
     for header in ({"model": "toy"}, {}):

@@ -98,7 +98,7 @@ def me(pipe: Pipeline, truth: dict[str, Any]) -> Identity:
 def aligned_mm(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """Distance of each point after the best rotation, size and shift."""
     a, b = torch.from_numpy(ours), torch.from_numpy(theirs)
-    scale, R, t = procrustes(a, b, scale=True)
+    scale, R, t = procrustes(a, b)
     return 1e3 * (scale * a @ R.mT + t - b).norm(dim=-1).numpy()
 
 

@@ -236,7 +236,7 @@ def ruler(prior: ShapePrior, length_m: float) -> tuple[float, float]:
     """Hand length and deviation, mm, after a ruler of ±2 mm and photos that show no size."""
     o = replace(objective(), prior=prior)
     measures = o.model.measures
-    betas = prior.mean.clone()
+    betas, H = prior.mean.clone(), prior.precision
     for _ in range(6):
         off, slope = (x[0] for x in o.shape_residual(betas[None]))
         D = measures.derivatives(betas)[0] / 0.002

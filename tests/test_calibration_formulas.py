@@ -1,0 +1,152 @@
+"""Calibration against the whole joint problem, written out without eliminating anything."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from idhand.assets import open_hand
+from idhand.calibration import Anchor, Calibration, CalibrationConfig, calibrate_shape
+from idhand.geometry import rotation_from_vector
+from idhand.refinement import (
+    Objective,
+    ObjectiveConfig,
+    Observations,
+    RefinementConfig,
+    State,
+    closed_form_start,
+    solve,
+)
+
+from .test_calibration import photos
+
+NUM_POSE, NUM_BETAS, NUM_BIAS = 32, 16, 63
+ANCHOR = Anchor(hand_length=0.2, sigma=0.003)
+SETTLED = CalibrationConfig(tolerance=1e-10, max_iterations=200)
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def seen_photos(n: int, seed: int = 0) -> Observations:
+    rng = torch.Generator().manual_seed(seed)
+    return photos(rng, n, 0.7 * draw(seed, 16), 0.002 * draw(seed + 1, 21, 3))[0]
+
+
+def objective(*, shared_priors: bool) -> Objective:
+    model = open_hand()
+    return Objective(
+        model=model, config=ObjectiveConfig(), prior=model.prior, shared_priors=shared_priors
+    )
+
+
+def joint_problem(
+    result: Calibration, seen: Observations, anchor: Anchor | None
+) -> tuple[Tensor, Tensor]:
+    """Gradient and Hessian over every photo's pose, then betas and bias."""
+    n, weights = len(result.weights), result.weights.clamp_min(1e-6)
+    photo = objective(shared_priors=False).linearise(result.states, seen, shape=True, bias=True)
+    shared = n * NUM_POSE + torch.arange(NUM_BETAS + NUM_BIAS)
+    size = n * NUM_POSE + NUM_BETAS + NUM_BIAS
+    g, H = torch.zeros(size).double(), torch.zeros(size, size).double()
+    for k in range(n):
+        at = torch.cat((k * NUM_POSE + torch.arange(NUM_POSE), shared))
+        g[at] += weights[k] * photo.gradient[k]
+        H[at[:, None], at] += weights[k] * photo.hessian[k]
+    o = objective(shared_priors=True)
+    measures = o.model.measures
+
+    def priors(unknowns: Tensor) -> Tensor:
+        """Residuals in units of their deviations, so that the cost is half their square."""
+        betas, bias = unknowns[:NUM_BETAS], unknowns[NUM_BETAS:]
+        off = o.shape_residual(betas[None])[0][0]
+        parts = [
+            torch.linalg.cholesky(o.prior.precision).mT @ off,
+            torch.linalg.cholesky(o.bias_precision).mT @ bias,
+        ]
+        if anchor is not None:
+            length = measures.lengths(betas)[measures.names.index("hand_length")]
+            parts.append((length - anchor.hand_length)[None] / anchor.sigma)
+        return torch.cat(parts)
+
+    unknowns = torch.cat((result.betas, result.bias.flatten()))
+    J = torch.autograd.functional.jacobian(priors, unknowns)
+    assert isinstance(J, Tensor)
+    g[shared] += J.mT @ priors(unknowns)
+    H[shared[:, None], shared] += J.mT @ J
+    return g, H
+
+
+@pytest.mark.parametrize("anchor", [None, ANCHOR])
+def test_the_shape_is_the_best_of_all_photos_with_its_covariance(anchor: Anchor | None) -> None:
+    seen = seen_photos(4)
+    result = calibrate_shape(open_hand(), seen, anchor=anchor, config=SETTLED)
+    g, H = joint_problem(result, seen, anchor)
+    step = torch.linalg.solve(H, g)
+    deviation = torch.linalg.inv(H).diagonal().sqrt()
+    assert float((step / deviation).abs().max()) < 0.02, "no step leads further down"
+    whole = torch.linalg.inv(H)[4 * NUM_POSE :, 4 * NUM_POSE :]
+    assert_close(result.covariance, whole[:NUM_BETAS, :NUM_BETAS], rtol=1e-5, atol=1e-10)
+    assert_close(result.bias_covariance, whole[NUM_BETAS:, NUM_BETAS:], rtol=1e-5, atol=1e-12)
+    assert_close(result.states.betas, result.betas.expand(4, -1))
+    assert result.states.bias is not None
+    assert_close(result.states.bias, result.bias.expand(4, -1, -1))
+    assert 1 <= result.iterations <= 4 * 200
+
+
+def test_weights_follow_from_fit_and_disagreement() -> None:
+    """One half where a photo fits as badly, or disagrees 0.3 times as much, as is usual."""
+    rng = torch.Generator().manual_seed(4)
+    own, _ = photos(rng, 9, torch.zeros(16).double(), torch.zeros(21, 3).double())
+    odd_betas = torch.zeros(16).double()
+    odd_betas[1:7] = torch.tensor([4.0, -3, 3, 5, -5, 5]).double()
+    odd, _ = photos(rng, 1, odd_betas, torch.zeros(21, 3).double())
+    seen = Observations(**{k: torch.cat((v, vars(odd)[k])) for k, v in vars(own).items()})
+    seen.points_px[2] += 25 * draw(0, 21, 2)
+    config = CalibrationConfig(reweightings=1, poor_fit=1.0, disagreement=0.3, usual_cost=0.5)
+    result = calibrate_shape(open_hand(), seen, config=config)
+    o = objective(shared_priors=True)
+    start = closed_form_start(o, seen, o.prior.mean.expand(10, -1))
+    alone = solve(o, seen, start, RefinementConfig(objective=ObjectiveConfig()), shape=True)
+    photo = objective(shared_priors=False)
+    own_cost = photo.cost(alone.state, seen)
+    assert_close(result.fit, own_cost / own_cost.median())
+    common_cost = photo.cost(result.states, seen)
+    assert_close(result.fit_cost, common_cost)
+    excess = (common_cost - own_cost).clamp_min(0)
+    first_weights = 1 / (1 + result.fit**4)
+    order = excess.argsort()
+    half = int((first_weights[order].cumsum(0) < first_weights.sum() / 2).sum())
+    assert_close(result.disagreement, excess / excess[order[half]].clamp_min(0.5))
+    expected = first_weights / (1 + (result.disagreement / 0.3) ** 4)
+    expected = torch.where(expected < 0.15, torch.zeros(10).double(), expected)
+    assert_close(result.weights, expected)
+    assert result.weights[2] == 0
+    assert ((result.weights > 0.2) & (result.weights < 0.9)).sum() >= 2, "neither all nor nothing"
+
+
+def test_photos_that_all_disagree_keep_their_weights() -> None:
+    seen = seen_photos(3)
+    picky = CalibrationConfig(disagreement=1e-3, usual_cost=1e-6)
+    result = calibrate_shape(open_hand(), seen, config=picky)
+    assert_close(result.weights, 1 / (1 + (result.fit / 3) ** 4))
+
+
+def test_a_start_is_where_the_fits_begin() -> None:
+    """With no iteration to move it, the common shape is the median of the single fits."""
+    seen = seen_photos(3)
+    o = objective(shared_priors=True)
+    begin = closed_form_start(o, seen, o.prior.mean.expand(3, -1))
+    turned = replace(begin, R=rotation_from_vector(torch.tensor([0.3, 0, 0]).double()) @ begin.R)
+    still = CalibrationConfig(max_iterations=0, reweightings=0)
+    result = calibrate_shape(open_hand(), seen, config=still, start=turned)
+    refinement = RefinementConfig(objective=ObjectiveConfig())
+    alone: State = solve(o, seen, turned, refinement, shape=True).state
+    assert_close(result.betas, alone.betas.median(0).values)
+    assert_close(result.states.R, alone.R)
+    assert (result.bias == 0).all()
+    assert (result.disagreement == 0).all()
+    assert result.iterations == 0
