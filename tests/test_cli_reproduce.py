@@ -117,7 +117,7 @@ def test_calibrate_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "not both" in capsys.readouterr().err
     other = replace(predictions, header={"model": "mano", "method": "theirs"})
     assert calibrate(other, tmp_path) == 2
-    assert "made with hand model 'mano'" in capsys.readouterr().err
+    assert "the hand model 'mano' is not here" in capsys.readouterr().err
     assert calibrate(predictions, tmp_path, "--honesty", tmp_path / "none.json") == 2
     assert "none.json: no such file" in capsys.readouterr().err
     assert main(["calibrate", "--out", str(tmp_path / "me.hand.json")]) == 2

@@ -229,4 +229,7 @@ def test_data_of_another_model_is_refused(
     flags = ("--steps", "2", "--batch", "2", "--workers", "0")
     mixed = ("--data", tmp_path / "mixed", "--out", tmp_path / "run")
     assert idhand("train", "debug", *mixed, *flags) == 2
-    assert "is labelled with hand model 'idhand-open-1'" in capsys.readouterr().err
+    told = capsys.readouterr().err  # shards are shuffled, so the first may be of either model
+    assert "is labelled with hand model" in told
+    assert NAME in told
+    assert open_hand().name in told
