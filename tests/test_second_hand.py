@@ -22,6 +22,7 @@ import idhand
 from idhand import assets
 from idhand.assets import open_hand, population_spreads
 from idhand.geometry import procrustes, rotation_from_vector
+from idhand.hand import JOINT_NAMES
 from idhand.identity import Identity, measure
 from idhand.pipeline import Pipeline, PipelineConfig
 from idhand.records import HandResult
@@ -37,7 +38,14 @@ from idhand.view import (
 from idhand.view.portrait import portrait_layout
 from idhand.view.report.measures import measure_rows
 from idhand.view.report.meshes import STEP_M, packed_person
-from tests.second_hand import NAME, NUM_VERTS, open_betas, second_hand, second_rotations
+from tests.second_hand import (
+    NAME,
+    NUM_VERTS,
+    open_betas,
+    second_betas,
+    second_hand,
+    second_rotations,
+)
 from tests.test_export import FLIP, GLTF, Gltf, bvhio, posed_hand
 from tests.test_report import numbers_in
 
@@ -105,11 +113,8 @@ def aligned_mm(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 def same_in_second(hand: HandResult) -> HandResult:
     """The open hand's result as the second model's: the same person in the same pose."""
     rotations = second_rotations(torch.from_numpy(hand.rotations))
-    betas = torch.from_numpy(hand.betas)
-    betas[10:] = 0
-    from tests.second_hand import second_betas
-
-    return replace(hand, rotations=rotations.numpy(), betas=second_betas(betas).numpy())
+    betas = second_betas(torch.from_numpy(hand.betas))
+    return replace(hand, rotations=rotations.numpy(), betas=betas.numpy())
 
 
 # --------------------------------------------------------------------------------- the hand itself
@@ -159,16 +164,16 @@ def test_it_is_loaded_by_name_and_fits_photos_as_the_open_hand_does(
         assert hand.status == "converged"
         assert (hand.verts_cam.shape, hand.betas.shape) == ((NUM_VERTS, 3), (10,))
         off_mm = aligned_mm(hand.keypoints_cam, expected.keypoints_cam)
-        assert off_mm.mean() < 3
-        assert off_mm.max() < 8
+        assert off_mm.mean() < 0.5
+        assert off_mm.max() < 1.5
         off_px = np.linalg.norm(hand.keypoints_px - expected.keypoints_px, axis=1)
-        assert off_px.mean() < 0.02 * np.ptp(expected.keypoints_px, axis=0).max()
+        assert off_px.mean() < 0.005 * np.ptp(expected.keypoints_px, axis=0).max()
         size = np.linalg.norm(hand.keypoints_cam[9] - hand.keypoints_cam[0])
         assert size == pytest.approx(
-            np.linalg.norm(expected.keypoints_cam[9] - expected.keypoints_cam[0]), rel=0.06
+            np.linalg.norm(expected.keypoints_cam[9] - expected.keypoints_cam[0]), rel=0.01
         )
         ratio = hand.keypoints_std_m[1:] / expected.keypoints_std_m[1:]
-        assert 0.6 < np.median(ratio) < 1.6
+        assert 0.9 < np.median(ratio) < 1.1
         mesh = trimesh.Trimesh(hand.verts_cam, hand.faces, process=False)
         assert mesh.volume > 1e-4, "normals point outward"
 
@@ -177,7 +182,7 @@ def test_the_mirror_image_gives_the_mirrored_hand(
     both_sides: tuple[HandResult, HandResult],
 ) -> None:
     right, left = both_sides
-    assert aligned_mm(left.keypoints_cam * FLIP, right.keypoints_cam).mean() < 8
+    assert aligned_mm(left.keypoints_cam * FLIP, right.keypoints_cam).mean() < 4
     model = second_hand()
     for hand in both_sides:
         flip = np.ones(3) if hand.is_right else FLIP
@@ -268,7 +273,7 @@ def test_every_export_is_written_and_read_back(
         root.loadPose(0)
         places = {joint.Name: np.array(joint.PositionWorld) / 100 for joint, *_ in root.layout()}
         joints = hand.keypoints_cam[[0, 1, 2, 3, 5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19]] * GLTF
-        found = np.stack([places[name] for name in assets_joint_names()])
+        found = np.stack([places[name] for name in JOINT_NAMES])
         np.testing.assert_allclose(found, joints, atol=1e-4)
     document = json.loads(next(path for path in paths if path.suffix == ".json").read_text())
     for entry, hand in zip(document["hands"], both_sides, strict=True):
@@ -279,12 +284,6 @@ def test_every_export_is_written_and_read_back(
     stage = Usd.Stage.Open(str(next(path for path in paths if path.suffix.startswith(".usd"))))
     meshes = [UsdGeom.Mesh(prim) for prim in stage.Traverse() if prim.IsA(UsdGeom.Mesh)]
     assert [len(mesh.GetPointsAttr().Get()) for mesh in meshes] == [NUM_VERTS, NUM_VERTS]
-
-
-def assets_joint_names() -> tuple[str, ...]:
-    from idhand.hand import JOINT_NAMES
-
-    return JOINT_NAMES
 
 
 @pytest.mark.parametrize("is_right", [True, False])

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from statistics import NormalDist
 from typing import Literal
 
@@ -43,7 +42,6 @@ class Spread:
         return {name: spread for name, spread in every.items() if spread is not None}
 
 
-@cache
 def population_spreads(model: FittableHand | None = None) -> dict[str, Spread]:
     """The distribution of each measure of a hand model, the built-in one if None.
 
