@@ -17,6 +17,7 @@ from idhand.fusion import (
     likelihoods,
     with_hand_length,
 )
+from idhand.fusion.fitting import _directions, _Groups
 from idhand.fusion.fusing import agreement, posterior
 from idhand.hand import ShapePrior
 
@@ -217,3 +218,17 @@ def test_impossible_modes_are_refused() -> None:
         with pytest.raises(ValueError, match="temperature must be positive"):
             FusionConfig(temperature=temperature)
     assert FusionConfig(top_k=1).top_k == 1
+
+
+def test_directions_of_the_shared_error_come_from_the_chosen_people_s_largest_groups() -> None:
+    groups = _Groups(
+        information=spread(0, 4),
+        vector=draw(1, 4, SIZE),
+        goal=draw(2, 4, SIZE),
+        person=torch.tensor([0, 0, 1, 1]),
+        is_largest=torch.tensor([False, True, False, True]),
+    )
+    precision = EYE + groups.information[1]
+    off = torch.linalg.solve(precision, groups.vector[1]) - groups.goal[1]
+    axes = _directions(groups, groups.person == 0)
+    assert_close(axes[:, -1].abs(), off.abs() / off.norm())
