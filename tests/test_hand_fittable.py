@@ -67,8 +67,10 @@ def test_the_other_hand_is_a_plain_model() -> None:
 
 def test_priors_of_populations() -> None:
     hand = replace(toy_hand(), populations={"old": prior(0), "young": prior(2)})
-    assert hand.of_population("all") is hand
-    assert hand.of_population("young").prior is hand.populations["young"]
+    assert hand.of_population("all").prior is hand.prior
+    young = hand.of_population("young")
+    assert young.prior is hand.populations["young"]
+    assert young.of_population("all").prior is hand.prior, "the way back"
     assert hand.of_population("young").name == hand.name
     with pytest.raises(ValueError, match="no population 'tall'; it knows all, old, young"):
         hand.of_population("tall")
@@ -125,7 +127,8 @@ def test_landmarks_are_keypoints_with_offsets_that_grow() -> None:
     assert full.joint.tolist() == list(KEYPOINT_JOINT)
     assert full.bias_covariance is covariance
     none = landmark_points(hand, growth, offsets, covariance, gain=0.0)
-    average = (hand.keypoint_template + offsets) * (1 + growth @ betas)
+    wrist = hand.keypoint_template[0]
+    average = wrist + (hand.keypoint_template - wrist + offsets) * (1 + growth @ betas)
     assert_close(none.at_rest(betas), average)  # everybody is the average hand, larger or smaller
     half = landmark_points(hand, growth, offsets, covariance, gain=0.5)
     assert_close(half.at_rest(betas), (expected + average) / 2)

@@ -65,6 +65,15 @@ def case(n: int = 2, *, bias: bool = True) -> tuple[State, Observations]:
     return state, seen
 
 
+def size_and_proportions(o: Objective, betas: Tensor) -> Tensor:
+    """Deviation from the prior: of the size, and of the proportions at the prior's mean size."""
+    mean, uniform, growth = o.prior.mean, o.model.uniform_growth, o.model.measures.growth
+    usual, size = 1 + growth @ mean, 1 + growth @ betas
+    grown = (mean + uniform) / usual  # the mean hand's betas per unit of size, proportions kept
+    at_usual_size = (betas + uniform) * usual / size - uniform
+    return (size - usual) * grown + at_usual_size - mean
+
+
 def terms(o: Objective, state: State, seen: Observations, k: int) -> dict[str, float]:
     """Each term of hand k's cost, in loops over points, bones and angles."""
     c, space = o.config, o.model.pose_space
@@ -89,9 +98,8 @@ def terms(o: Objective, state: State, seen: Observations, k: int) -> dict[str, f
     for angle, low, high in zip(state.angles[k], space.lower, space.upper, strict=True):
         over = max(float(angle - high), 0.0) + max(float(low - angle), 0.0)
         found["limits"] += (over / c.limit_sigma) ** 2 / 2
-    off = state.betas[k] - o.prior.mean
-    size = 1 + float(o.model.measures.growth @ state.betas[k])
-    found["shape"] = float(off @ torch.linalg.inv(o.prior.covariance) @ off) / size**2 / 2
+    off = size_and_proportions(o, state.betas[k])
+    found["shape"] = float(off @ torch.linalg.inv(o.prior.covariance) @ off) / 2
     if state.bias is not None:
         bias = state.bias[k].flatten()
         precision = torch.linalg.inv(o.model.landmarks.bias_covariance)
@@ -143,9 +151,7 @@ def test_the_hessian_is_that_of_gauss_and_newton() -> None:
     assert beyond.any()
     pose = o.config.pose_weight * torch.linalg.inv(space.covariance)
     pose = pose + torch.diag(beyond) / o.config.limit_sigma**2
-    slope = torch.autograd.functional.jacobian(
-        lambda b: (b - o.prior.mean) / (1 + o.model.measures.growth @ b), state.betas[0]
-    )
+    slope = torch.autograd.functional.jacobian(lambda b: size_and_proportions(o, b), state.betas[0])
     assert isinstance(slope, Tensor)
     shape = slope.mT @ torch.linalg.inv(o.prior.covariance) @ slope
     bias = torch.linalg.inv(o.model.landmarks.bias_covariance)

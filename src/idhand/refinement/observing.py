@@ -82,14 +82,14 @@ def observations(hands: Sequence[HandInImage], config: ObjectiveConfig) -> Obser
     guessed = torch.from_numpy(np.stack(unseen))
     sigma_direction = torch.where(
         guessed[:, BONE_END] | guessed[:, BONE_START],
-        config.unseen_sigma_direction,
-        config.sigma_direction,
+        world.new_tensor(config.unseen_sigma_direction),
+        world.new_tensor(config.sigma_direction),
     )
     return Observations(
         points_px=pixels,
         sigma_px=sigma,
         directions=torch.nn.functional.normalize(directions, dim=-1) @ towards.mT,
-        sigma_direction=sigma_direction.to(world),
+        sigma_direction=sigma_direction,
         K=K,
         unseen=guessed,
         world=world @ towards.mT,
