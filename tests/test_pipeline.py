@@ -227,6 +227,7 @@ def test_public_surface_is_pinned_and_lazy() -> None:
             "Identity",
             "Pipeline",
             "PosedHand",
+            "Tracker",
         ),
         *("calibrate", "load", "read_image", "view", "__version__"),
     }

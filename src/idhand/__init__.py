@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from idhand.pipeline import load as load
     from idhand.records import Detection as Detection
     from idhand.records import HandResult as HandResult
+    from idhand.tracking import Tracker as Tracker
     from idhand.view.notebook import CallableModule
 
     view: CallableModule
@@ -30,6 +31,7 @@ _HOME = {
     "Identity": "identity",
     "Pipeline": "pipeline",
     "PosedHand": "hand",
+    "Tracker": "tracking",
     "calibrate": "pipeline",
     "load": "pipeline",
     "read_image": "media",
