@@ -248,8 +248,8 @@ def test_nothing_to_do(tmp_path: Path, pipe: FakePipe, capsys):
     assert main(["run"]) == 2
     assert main(["run", str(tmp_path / "none.jpg"), "--out", str(tmp_path / "out")]) == 2
     text = capsys.readouterr().err
-    assert "no photo and no video in" in text
-    assert "no input; name photos, folders or videos" in text
+    assert "there is no photo and no video in" in text
+    assert "there is no input; name photos, folders or videos" in text
 
 
 def test_output_names(tmp_path: Path):
@@ -613,9 +613,9 @@ def test_calibrate_prints_measures_and_writes_the_profile(tmp_path: Path, calibr
     assert "One person's hand (right) from 3 of 3 pictures" in text.out
     assert "hand length       185.0  181.0 to 189.0" in text.out
     assert f"Written to {out}" in text.out
-    assert "b.jpg counts 40%: doubtful pose" in text.err
+    assert "b.jpg has weight 40%: doubtful pose" in text.err
     assert "the camera is known for none of the pictures" in text.err
-    assert "--hand-length-mm makes them yours" not in text.err
+    assert "--hand-length-mm makes it this person's" not in text.err
     assert names(out.parent) == ["me.hand.json", "me.report.html"]
     assert f"Open {out.parent / 'me.report.html'}" in text.out
     page = (out.parent / "me.report.html").read_text("utf-8")
@@ -631,7 +631,7 @@ def test_calibrate_goes_on_without_bad_photos(tmp_path: Path, calibrations, caps
     text = capsys.readouterr().err
     assert "empty.jpg is empty" in text
     assert "wall.jpg was not used: no hand found" in text
-    assert "--hand-length-mm makes them yours" in text
+    assert "--hand-length-mm makes it this person's" in text
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_a_photo_in_the_place_of_the_output_is_not_replaced(tmp_path: Path, pipe
     before = contents(tmp_path)
     for verb in ("calibrate", "run"):
         assert main([verb, "--out", *photos]) == 2
-        assert "a.jpg has the name of a picture, which would be lost" in capsys.readouterr().err
+        assert "a.jpg has the name of a picture, which would be replaced" in capsys.readouterr().err
     assert contents(tmp_path) == before
     assert pipe.calls == []
 
@@ -80,7 +80,7 @@ def test_outputs_with_a_pictures_or_clips_name_are_refused(
 def test_verbs_that_write_folders_say_why(tmp_path: Path, capsys, name: str):
     assert main(["demo", "--out", str(tmp_path / name)]) == 2
     kind = "clip" if name.endswith("mp4") else "picture"
-    assert f"{name} has the name of a {kind}, which would be lost" in capsys.readouterr().err
+    assert f"{name} has the name of a {kind}, which would be replaced" in capsys.readouterr().err
 
 
 def test_an_output_that_is_an_input_is_refused(tmp_path: Path, pipe, capsys, monkeypatch):
@@ -98,7 +98,7 @@ def test_an_output_that_is_an_input_is_refused(tmp_path: Path, pipe, capsys, mon
         ["refine", "p.npz", "--data", ".", "--out", "p.npz"],
     ):
         assert main(command) == 2, command
-        assert "is read as an input, too, and would be replaced" in capsys.readouterr().err, command
+        assert "is also an input and would be replaced" in capsys.readouterr().err, command
     assert contents(tmp_path) == before
     assert odd.is_file()
 

@@ -32,7 +32,7 @@ def test_a_profile_for_each_person(tmp_path: Path, capsys: pytest.CaptureFixture
     told = capsys.readouterr()
     assert "person-1: 8 of 8 pictures, hand length " in told.out
     assert f"3 profiles written to {tmp_path / 'people'}" in told.out
-    assert "--covariance-calibration FILE would make them hold" in told.err
+    assert "give --covariance-calibration FILE" in told.err
     for subject, shape in truth.items():
         me = profile(tmp_path, subject)
         me.check_model(open_hand())
@@ -50,7 +50,7 @@ def test_one_picture_works_and_is_wide(tmp_path: Path, capsys: pytest.CaptureFix
     narrow = profile(tmp_path, "person-0").measurements["index_length"]
     assert calibrate(many.select([0]), tmp_path) == 0
     told = capsys.readouterr().err
-    assert "person-0 is known from 1 picture only, so the intervals are wide" in told
+    assert "person-0 has only 1 picture, so the intervals are wide" in told
     wide = profile(tmp_path, "person-0").measurements["index_length"]
     assert wide.high_mm - wide.low_mm > 1.5 * (narrow.high_mm - narrow.low_mm)
 
@@ -62,7 +62,7 @@ def test_a_person_without_a_hand_does_not_stop_the_others(
     found = np.array([subject != "person-1" for subject in predictions.subject])
     found[0] = False
     assert calibrate(replace(predictions, found=found), tmp_path) == 1
-    assert "person-1 has no usable picture; the others go on" in capsys.readouterr().err
+    assert "person-1 has no usable picture and gets no profile" in capsys.readouterr().err
     names = sorted(path.name for path in (tmp_path / "people").iterdir())
     assert names == ["person-0.hand.json", "person-2.hand.json"]
     first = profile(tmp_path, "person-0").photos[0]

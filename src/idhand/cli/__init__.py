@@ -8,21 +8,21 @@ from importlib import import_module
 from idhand import __version__
 
 VERBS = {
-    "run": "photos, folders and videos -> 3D hands: overlays, meshes, hands.json",
+    "run": "photos, folders and videos -> 3D hands: a report, overlays, meshes, numbers",
     "calibrate": "photos of one person -> that person's hand profile, measured in mm",
-    "demo": "both of them on the bundled pictures, compared with the truth",
-    "synth": "labelled photos of people who do not exist: a data set to train and test with",
-    "train": "a data set -> a network: baseline, identity-aware, confidence, the paper's",
-    "predict": "a network and a data set -> pose and shape in each of its pictures",
-    "refine": "predictions -> predictions that agree with what is seen in the pictures",
-    "evaluate": "predictions against a data set's truth -> errors in mm, tables, intervals",
+    "demo": "run and calibrate on the bundled pictures, compared with the truth",
+    "synth": "a data set of labelled photos of people who do not exist",
+    "train": "a data set -> a trained network: baseline, identity-aware or the paper's",
+    "predict": "a network and a data set -> pose and shape in each picture",
+    "refine": "predictions -> predictions fitted to the points observed in the pictures",
+    "evaluate": "predictions and a data set's truth -> errors in mm, tables, intervals",
     "reproduce": "a data set -> the paper's whole experiment: every row, curve and statement",
 }
 """Verb → what it does. Its module has the same name, with a `Command` and a `main`."""
 
 EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
-"""All fine; some inputs had problems, others were done; nothing could be done; a fault of idhand's
-own; Ctrl-C."""
+"""Everything was done; some inputs had problems, the others were done; nothing could be done; a
+fault in idhand itself; Ctrl-C."""
 DEBUG = "--debug"
 
 
@@ -61,7 +61,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "Exit codes: 0 all fine; 1 some inputs had problems, the others were done;",
+            "Exit codes: 0 everything was done; 1 some inputs had problems, the others were done;",
             "2 nothing could be done; 3 a fault in idhand itself; 130 interrupted.",
             "With --debug, an error shows where in the program it happened.",
         ]
@@ -79,7 +79,7 @@ def _run(verb: str, arguments: list[str], debug: bool) -> int:
     except SystemExit as stop:  # from tyro: 0 after --help, 2 after a wrong flag
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     except KeyboardInterrupt:
-        kept = "files that were finished are kept, nothing half-written is left"
+        kept = "finished files are kept, and no file is half-written"
         print(f"\nidhand: interrupted; {kept}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
@@ -91,9 +91,9 @@ def _run(verb: str, arguments: list[str], debug: bool) -> int:
 
 
 def _explained(error: Exception, verb: str, debug: bool) -> tuple[str, int]:
-    """What to tell of an error, and the exit code."""
+    """The sentence for an error, and the exit code."""
     if isinstance(error, MemoryError):
-        advice = "close other programs, or give it fewer or smaller inputs"
+        advice = "close other programs, or use fewer or smaller inputs"
         return f"there is not enough memory; {advice}", EXIT_USAGE
     if isinstance(error, (ValueError, OSError)):
         return str(error), EXIT_USAGE
@@ -102,6 +102,6 @@ def _explained(error: Exception, verb: str, debug: bool) -> tuple[str, int]:
     where = "the lines above" if debug else f"what `idhand {verb} ... {DEBUG}` prints"
     return (
         f"an error that should not happen ({fault}). This is a fault in idhand, not in what you "
-        f"did: please report it, with your command and {where}. Files that were finished are kept",
+        f"did: please report it, with your command and {where}. Finished files are kept",
         EXIT_FAULT,
     )

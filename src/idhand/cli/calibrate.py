@@ -36,9 +36,9 @@ from idhand.refinement import hand_size_px
 from idhand.view import HtmlReport, ReportPhoto
 
 MAX_SIDE_PX = 2048
-"""Larger photos are made this small to keep a hundred of them in memory; the nets see far less."""
+"""Larger photos are scaled down to this, to keep a hundred in memory; the nets need far less."""
 VIDEO_FRAMES = 40
-"""Taken from a video, spread over its whole length."""
+"""Number of frames taken from a video, spread over its whole length."""
 """From a small child's hand to the longest on record, with room."""
 
 _INPUTS = arg(metavar="INPUT...", help_behavior_hint="")
@@ -48,10 +48,10 @@ _INPUTS = arg(metavar="INPUT...", help_behavior_hint="")
 class Command:
     """Measure one person's hand from photos or a short video.
 
-    Twenty photos with the hand open and bent, seen from several sides, do well. One camera cannot
-    see how large a hand is: a ruler's reading of its length makes all measures absolute.
+    Twenty photos from several sides, with the hand open and bent, are a good number. One camera
+    cannot see how large a hand is; a ruler's reading of its length makes all measures absolute.
 
-    With --predictions instead of photos: a profile for every person of a data set.
+    With --predictions instead of photos, a profile is written for every person of a data set.
     """
 
     inputs: Annotated[Positional[tuple[Path, ...]], _INPUTS] = ()
@@ -59,30 +59,31 @@ class Command:
     out: Annotated[Path, arg(metavar="FILE")]
     """The profile to write, such as me.hand.json; with --predictions, a folder for them."""
     predictions: Annotated[Path | None, arg(metavar="FILE")] = None
-    """What `idhand predict` said of a data set, .npz: its shapes are fused for each person."""
+    """A file from `idhand predict` (.npz), whose shapes are fused for each person."""
     mode: Literal["covariance", "mean", "median", "top_k", "softmax"] = "covariance"
-    """With --predictions: covariance weighs by what each picture shows; mean and top_k as the
-    paper; top_k and softmax go by the network's confidence."""
+    """With --predictions: covariance weights pictures by their predicted covariances; mean and
+    top_k are the paper's; top_k and softmax use the network's confidence."""
     top_k: Annotated[int, arg(metavar="K")] = 10
-    """Pictures that --mode top_k takes."""
+    """Number of pictures that --mode top_k uses."""
     covariance_calibration: Annotated[Path | None, arg(metavar="FILE", aliases=["--honesty"])] = (
         None
     )
-    """With --predictions: how the network's covariances are calibrated, as `idhand reproduce
-    --validation` writes it. For shipped networks it is found by itself."""
+    """With --predictions: the calibration of the network's covariances, as `idhand reproduce
+    --validation` writes it. For the shipped networks it is found automatically."""
     hand_length_mm: Annotated[float | None, arg(metavar="MM")] = None
-    """From the crease at the wrist to the tip of the middle finger, hand flat."""
+    """The hand's length by ruler: from the wrist crease to the middle fingertip, hand flat."""
     hand_length_sigma_mm: Annotated[float, arg(metavar="MM")] = 2.0
-    """How far off that reading may be (standard deviation)."""
+    """Standard deviation of that reading."""
     population: Population = "all"
-    """Whose hands are usual: all adults, male or female ones, or children of 2 to 17 years."""
+    """People whose hands are the prior: all adults, male or female ones, or children of 2 to 17
+    years."""
     k: Annotated[Path | None, arg(metavar="FILE")] = None
     """Camera file for pictures of this size: JSON {"K": [[...]], "dist": [...]}, a 3x3 .npy, YAML
     or XML from OpenCV, or camera_info from ROS."""
     fov: Annotated[float | None, arg(metavar="DEGREES")] = None
     """Field of view across the longer side in degrees, instead of --k."""
     report: bool = True
-    """Write NAME.report.html beside the profile; unlike the profile it holds the pictures."""
+    """Write NAME.report.html beside the profile; unlike the profile it contains the pictures."""
 
     def __post_init__(self):
         if self.top_k < 1:
@@ -167,7 +168,7 @@ def _from_predictions(command: Command, path: Path) -> int:
     _tell_surprise(Anchor.from_mm(command.hand_length_mm, command.hand_length_sigma_mm), people)
     out, report = writable_folder(command.out), Report()
     for subject in without:
-        report.problem(f"{subject} has no usable picture; the others go on")
+        report.problem(f"{subject} has no usable picture and gets no profile")
     names = profile_names(tuple(people))
     for subject, me in people.items():
         with report.guard(out / names[subject]):
@@ -176,12 +177,11 @@ def _from_predictions(command: Command, path: Path) -> int:
         print(f"{subject}: {used} of {count(me.photos, 'picture')}, {_length_of(me)}")
         if used < WIDE_BELOW:
             few = count(used, "picture")
-            say(f"{subject} is known from {few} only, so the intervals are wide; add pictures")
+            say(f"{subject} has only {few}, so the intervals are wide; add pictures")
     if calibration is None:
         say(
-            "intervals take the network's covariances as they are; "
-            "--covariance-calibration FILE would make them hold "
-            "(`idhand reproduce --validation` writes one)"
+            "the network's covariances are not calibrated, so the intervals may be too narrow; "
+            "give --covariance-calibration FILE (`idhand reproduce --validation` writes one)"
         )
     print(f"\n{count(len(people), 'profile')} written to {out}")
     return report.exit_code
@@ -198,7 +198,7 @@ def _tell_surprise(anchor: Anchor | None, people: Mapping[str, idhand.Identity])
 
 
 def _shipped_covariances(network: str) -> Path | None:
-    """Of the shipped network whose file has this hash, if it is one."""
+    """The calibration for the shipped network whose file has this hash, if there is one."""
     folder = shipped_networks()
     for net, file in {
         "identity_film": "honesty.json",
@@ -210,7 +210,7 @@ def _shipped_covariances(network: str) -> Path | None:
 
 
 def _length_of(me: "idhand.Identity") -> str:
-    """The measure that says most."""
+    """The hand's length with its interval, as text."""
     length = me.measurements.get("hand_length")
     if length is None:
         return "no measures"
@@ -232,7 +232,7 @@ def _write_page(
     camera: Camera,
     report: Report,
 ) -> None:
-    """The report: every picture with the hand before and after, what it counted, the measures."""
+    """The report: every picture with the hand before and after, its weight, and the measures."""
     title = f"A hand measured from {count(photos, 'picture')}"
     page = HtmlReport(title=title, model=pipe.model, num_photos=len(photos))
     for photo, use in zip(progress(photos, len(photos), "report"), me.photos, strict=True):
@@ -253,7 +253,7 @@ def _write_page(
                 use=use,
             )
         )
-    note = f"The profile {profile.name} holds the shape and no picture."
+    note = f"The profile {profile.name} contains the shape and no picture."
     names = [photo.name for photo in photos]
     write_page(page, report_path(profile), report, me, photo_names=names, files_note=note)
 
@@ -274,7 +274,7 @@ def _read(found: FoundMedia, camera: Camera, report: Report) -> list[_Photo]:
 
 
 def _frames(path: Path, camera: Camera, report: Report) -> list[_Photo]:
-    """Frames spread over a video: every second one is let go whenever there are too many."""
+    """Frames spread over a video: whenever there are too many, every second one is dropped."""
     reader = VideoReader(path)
     kept, step = [], 1
     for frame in progress(reader, reader.num_frames_estimate, path.name):
@@ -312,13 +312,13 @@ def _tell(me: "idhand.Identity", photos: Sequence[_Photo], report: Report) -> No
         if record.weight <= 0 and not photo.of_video:
             report.problem(f"{photo.name} was not used: {record.reason}")
         elif record.reason:
-            use = f"counts {record.weight:.0%}" if record.weight > 0 else "was not used"
+            use = f"has weight {record.weight:.0%}" if record.weight > 0 else "was not used"
             say(f"{photo.name} {use}: {record.reason}")
     if me.K_known != "all":
         of = "none" if me.K_known == "none" else "only some"
-        say(f"the camera is known for {of} of the pictures; --k or --fov would make this sharper")
+        say(f"the camera is known for {of} of the pictures; --k or --fov narrows the intervals")
     if me.hand_length_mm is None:
-        say("sizes in mm lean on what is common among people; --hand-length-mm makes them yours")
+        say("absolute size is taken from the population; --hand-length-mm makes it this person's")
 
 
 def measurement_table(me: "idhand.Identity") -> str:

@@ -1,4 +1,4 @@
-"""What the verbs share: problems that do not stop the rest, the camera's flags, progress."""
+"""Shared by the verbs: problems that do not stop the rest, the camera's flags, progress."""
 
 import os
 import signal
@@ -33,9 +33,9 @@ from idhand.records import HandResult
 from idhand.view import HtmlReport
 
 RESULTS = ("hands.json", "hands.jsonl")
-"""What `idhand run` and `demo` write of all inputs."""
+"""Files that `idhand run` and `demo` write for all inputs together."""
 BAR_DELAY_S = 2.0
-"""Where nobody watches (no terminal), progress is only told of work that takes longer."""
+"""Without a terminal, progress is only shown for work that takes longer than this."""
 BAR_STEP_S = 10.0
 """And then only this often."""
 
@@ -50,14 +50,14 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
     def problem(self, sentence: str) -> None:
-        """Tell of a problem at once and remember it for the exit code."""
-        sentence = shown(sentence)  # names that are no UTF-8 must not break the report
+        """Print a problem at once and remember it for the exit code."""
+        sentence = shown(sentence)  # names that are not UTF-8 must not break the report
         self.problems.append(sentence)
         say(sentence)
 
     @contextmanager
     def guard(self, path: Path) -> Iterator[None]:
-        """Turn the user's mistakes inside of the block into a problem with that input."""
+        """Turn errors in the block that the user can mend into a problem with that input."""
         try:
             yield
             self.num_done += 1
@@ -76,7 +76,7 @@ class Report:
 
 
 def memory_sentence(error: BaseException) -> str | None:
-    """What to tell of an error that is a lack of memory; None for all others."""
+    """The sentence for an error that is a lack of memory; None for all others."""
     torch_says = isinstance(error, RuntimeError) and "allocate" in str(error)
     if not (isinstance(error, MemoryError) or torch_says):
         return None
@@ -84,7 +84,7 @@ def memory_sentence(error: BaseException) -> str | None:
 
 
 def say(sentence: str) -> None:
-    """A sentence to the person at the terminal (stderr), without tearing a progress bar."""
+    """Print a sentence on stderr without breaking a progress bar."""
     if sys.stderr.isatty():
         tqdm.write(f"idhand: {sentence}", file=sys.stderr)
     else:  # here tqdm would draw its bar at once, however short the work
@@ -100,16 +100,16 @@ def progress(items: Iterable[Item], total: int | None, what: str) -> "tqdm[Item]
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """What the user says of the camera."""
+    """The camera according to the flags."""
 
     K: Float[np.ndarray, "3 3"] | None
     dist: Lens | None
     fov_deg: float | None
     """Across the longer side of the picture."""
     size_px: tuple[int, int] | None = None
-    """Width and height of the pictures that K is of, where its file states them."""
+    """Width and height of the pictures that K belongs to, if its file states them."""
     _doubts: set[str] = field(default_factory=set, compare=False, repr=False)
-    """Sentences that the user has read already."""
+    """Warnings that were printed already."""
 
     @staticmethod
     def from_flags(k: Path | None, fov: float | None) -> "Camera":
@@ -131,7 +131,7 @@ class Camera:
     def intrinsics(
         self, width: int, height: int, from_file: Float[np.ndarray, "3 3"] | None = None
     ) -> Float[np.ndarray, "3 3"] | None:
-        """K for a picture: from the flags, else as the picture's file says, else None.
+        """K for a picture: from the flags, else from the picture's file, else None.
 
         Raises:
             ValueError: If the K of `--k` is not one of a picture of this size.
@@ -151,16 +151,16 @@ class Camera:
 
 
 def find_inputs(inputs: Sequence[Path], report: Report) -> FoundMedia:
-    """The pictures and videos to work on; tells of other files in the folders.
+    """The pictures and videos to work on; other files in the folders are named on stderr.
 
-    Pictures and clips that an earlier run of idhand has drawn are no photos: in folders they are
-    passed over. A folder that cannot be read is a problem of the report; the others go on.
+    In folders, pictures and clips that an earlier run of idhand has drawn are skipped. A folder
+    that cannot be read is a problem in the report; the others are used.
 
     Raises:
         ValueError: If there are none.
     """
     if not inputs:
-        raise ValueError("no input; name photos, folders or videos")
+        raise ValueError("there is no input; name photos, folders or videos")
     files: dict[Path, MediaFile] = {}
     skipped: list[Path] = []
     drawn: list[Path] = []
@@ -184,7 +184,7 @@ def find_inputs(inputs: Sequence[Path], report: Report) -> FoundMedia:
             say(f"skipped {count(left, what, many)} in the folders ({names}{more})")
     if not files:
         where = ", ".join(map(str, inputs))
-        raise ValueError(f"no photo and no video in {where}; name files or another folder")
+        raise ValueError(f"there is no photo and no video in {where}; name other files or folders")
     return FoundMedia(files=tuple(files.values()), skipped=tuple(skipped))
 
 
@@ -204,13 +204,13 @@ def _is_drawn(path: Path) -> bool:
 def output_file(
     path: Path, inputs: Iterable[Path | str | None], flag: str = "--out", like: str = "me.hand.json"
 ) -> Path:
-    """The path, if a file may be written there; asked before the work, so that nothing is lost.
+    """The path, if a file may be written there; checked before the work, so that nothing is lost.
 
     Args:
         path: The file to write.
-        inputs: What the command reads; None is passed over.
-        flag: That names the output.
-        like: A name as it could be.
+        inputs: Files that the command reads; None is ignored.
+        flag: The flag that names the output.
+        like: An example of a good name.
 
     Raises:
         ValueError: If it has a picture's or a clip's suffix, is an input or a folder, or cannot be
@@ -221,15 +221,13 @@ def output_file(
         raise ValueError(f"{flag} {path} is a folder; name a file such as {like}")
     place = path.resolve()
     if any(place == Path(other).resolve() for other in inputs if other is not None):
-        raise ValueError(
-            f"{flag} {path} is read as an input, too, and would be replaced; name another file"
-        )
+        raise ValueError(f"{flag} {path} is also an input and would be replaced; name another file")
     writable_folder(path.parent)
     return path
 
 
 def refuse_media(path: Path, flag: str, advice: str) -> None:
-    """Refuse an output that carries a picture's or a clip's suffix: it may be the user's own.
+    """Refuse an output that has a picture's or a clip's suffix: it may be a file of the user's.
 
     Raises:
         ValueError: If it does.
@@ -238,8 +236,8 @@ def refuse_media(path: Path, flag: str, advice: str) -> None:
     if suffix in IMAGE_SUFFIXES | RAW_SUFFIXES | VIDEO_SUFFIXES and not path.is_dir():
         kind = "clip" if suffix in VIDEO_SUFFIXES else "picture"
         raise ValueError(
-            f"{flag} {path} has the name of a {kind}, which would be lost; {advice}, and the "
-            "inputs apart from it"
+            f"{flag} {path} has the name of a {kind}, which would be replaced; {advice}, and give "
+            "the inputs separately"
         )
 
 
@@ -281,12 +279,12 @@ def load_identity(path: Path | None) -> "idhand.Identity | None":
 
 
 def shown(path: Path | str) -> str:
-    """A path as text for files and people; bytes that are no UTF-8 become question marks."""
+    """A path as text for files and people; bytes that are not UTF-8 become question marks."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def each_alone(pipe: Any, hands: Sequence[HandResult], dist: Distortion) -> tuple[HandResult, ...]:
-    """The hands of one picture fitted again as if nobody knew whose they are, for comparison."""
+    """The hands of one picture, fitted again without a known person, for comparison."""
     if not hands:
         return ()
     first = hands[0]
@@ -297,13 +295,13 @@ def each_alone(pipe: Any, hands: Sequence[HandResult], dist: Distortion) -> tupl
 def write_page(
     page: HtmlReport, path: Path, report: Report, person: "idhand.Identity | None", **options: Any
 ) -> None:
-    """Write the HTML report and say where it is, or what kept it from being written."""
+    """Write the HTML report, and print where it is or why it could not be written."""
     page.problems = list(report.problems)
     try:
         page.write(path, person, **options)
     except (ValueError, OSError, MemoryError) as error:
         fault = memory_sentence(error) or getattr(error, "strerror", None) or str(error)
-        report.problem(f"{path} cannot be written ({fault}); all other results are there")
+        report.problem(f"{path} cannot be written ({fault}); all other results were written")
     else:
         print(f"Open {shown(path)}")
 

@@ -37,11 +37,11 @@ GAP_PX = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Show the main job on 16 bundled pictures of one invented person, with their truth.
+    """Calibrate and estimate hands on 16 bundled pictures of one invented person with known truth.
 
-    Measures the person from the pictures, without and with a ruler's reading of the hand's length;
-    estimates the hand in every picture before and after that; prints how far off everything is; and
-    writes a report, overlays, meshes and both profiles.
+    Measures the person from the pictures, without and with a ruler's reading of the hand's length,
+    and estimates the hand in every picture before and after that. Prints all errors and writes a
+    report, overlays, meshes and both profiles.
     """
 
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("idhand_demo")

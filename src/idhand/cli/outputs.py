@@ -36,7 +36,7 @@ def output_names(paths: Sequence[Path], out: Path) -> list[str]:
     """A name for each input's output files: its stem, numbered where that is taken.
 
     Names that differ only in case count as equal, as some file systems do, and no output may
-    replace an input. Bytes that are no UTF-8 become question marks, and long names are cut, so
+    replace an input. Bytes that are not UTF-8 become question marks, and long names are cut, so
     that endings such as `_hand_0_right.bvh` fit.
     """
     inputs = {path.resolve() for path in paths}
@@ -62,7 +62,7 @@ def _fitting(stem: str) -> str:
 
 
 class Earlier:
-    """What lay in an output folder before a run, to say afterwards what was replaced."""
+    """The files in an output folder before a run, to list afterwards which were replaced."""
 
     def __init__(self, out: Path):
         self._out = out
