@@ -250,7 +250,9 @@ def test_json_names_the_model(tmp_path: Path):
 )
 def test_what_is_no_camera_file_is_a_sentence(tmp_path: Path, name: str, text: str, sentence: str):
     (tmp_path / name).write_text(text, errors="surrogateescape")
-    with pytest.raises(ValueError, match=rf"{name} is no camera file: .*{sentence}.*; give JSON"):
+    with pytest.raises(
+        ValueError, match=rf"{name} is not a camera file: .*{sentence}.*; give JSON"
+    ):
         read_camera_file(tmp_path / name)
 
 

@@ -171,7 +171,7 @@ def test_a_person_with_two_shapes_is_refused():
 
 
 def test_shapes_of_unknown_people_are_refused():
-    with pytest.raises(ValueError, match="sample 00001 of 'fake' has betas, but nobody knows"):
+    with pytest.raises(ValueError, match="sample 00001 of 'fake' has betas but does not say whose"):
         true_betas([person(0, "ann", np.zeros(16)), person(1, None, np.zeros(16))], "open")
     assert true_betas([person(1, None, np.zeros(16), model="mano")], "open") == {}
 

@@ -333,7 +333,7 @@ def test_camera_files(tmp_path: Path):
 def test_camera_files_that_are_none(tmp_path: Path, text: str, sentence: str):
     file = tmp_path / "k.json"
     file.write_text(text)
-    with pytest.raises(ValueError, match=rf"k.json is no camera file: .*{sentence}"):
+    with pytest.raises(ValueError, match=rf"k.json is not a camera file: .*{sentence}"):
         read_camera(file)
 
 

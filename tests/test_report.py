@@ -342,7 +342,7 @@ def test_what_is_assumed_is_said(tmp_path: Path):
     html = page_of(tmp_path, photo(hands=(guessed,)))
     assert "The camera is not known: a field of view of 60°" in html
     assert "The person is not known" in html
-    assert "The error of an assumed camera is not in them." in html
+    assert "They do not include the error of an assumed camera." in html
     mixed = page_of(tmp_path, photo(hands=(guessed,)), photo(), person=person(hand_length_mm=None))
     assert "known for 1 of 2 inputs only" in mixed
     assert "one camera cannot see how large a hand is" in mixed
@@ -353,7 +353,7 @@ def test_distance_is_metric_only_with_a_known_camera_and_a_ruler(tmp_path: Path,
     hand = replace(real_hand(), K_is_guess=guess)
     html = page_of(tmp_path, photo(hands=(hand,)), photo(hands=()), person=person())
     assert ("so distance is metric" in html) != guess
-    assert ("The camera is known (its" in html) != guess, "the photo without a hand does not count"
+    assert ("The camera is known (from" in html) != guess, "the photo without a hand does not count"
 
 
 def test_names_are_text_and_nothing_else(tmp_path: Path):
@@ -384,7 +384,7 @@ def test_failed_fits_are_named_and_not_drawn(tmp_path: Path):
 
 def test_a_photo_that_is_gone_leaves_its_hands(tmp_path: Path):
     html = page_of(tmp_path, photo(rgb=None))
-    assert "The photo is no longer there; its hands are." in html
+    assert "The photo is no longer there, but its hands are." in html
     assert len(numbers_in(html)["photos"][0]["hands"]) == 1
     assert 'class="photo"' not in html
 

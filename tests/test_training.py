@@ -313,7 +313,7 @@ def test_damaged_checkpoints(content: bytes | str, tmp_path: Path):
     run(tmp_path, replace(CONFIG, steps=2))
     whole = last(tmp_path).read_bytes()
     last(tmp_path).write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
-    with pytest.raises(ValueError, match=r"last\.pt is damaged, half-written or no checkpoint"):
+    with pytest.raises(ValueError, match=r"last\.pt is damaged, half-written or not a checkpoint"):
         run(tmp_path, replace(CONFIG, steps=2))
 
 

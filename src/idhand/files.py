@@ -1,4 +1,4 @@
-"""What lies on disk: written whole or not at all, and read with a sentence for every fault.
+"""Files on disk: written completely or not at all, and read with a clear error for every fault.
 
 One way for all files of idhand: `replacing` writes, `FileKind` checks format and version,
 `read_json` and `read_arrays` read.
@@ -104,7 +104,7 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class FileKind:
-    """One kind of file that idhand writes: what its header says, and what to do if it is broken."""
+    """One kind of file that idhand writes: its header, and what to do if a file is broken."""
 
     format: str
     """In the header as `format`; empty if the header has a version alone."""
@@ -170,7 +170,7 @@ def parse_json(data: bytes | str, where: object, remedy: str) -> Any:
     try:
         return json.loads(data if isinstance(data, str) else data.decode("utf-8"))
     except UnicodeDecodeError:
-        fault = "it is no text in UTF-8"
+        fault = "it is not text in UTF-8"
     except RecursionError:
         fault = "it is nested too deeply"
     except MemoryError:

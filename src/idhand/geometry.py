@@ -1,4 +1,4 @@
-"""Rotations, rigid motions, the pinhole camera, Procrustes. Pure; knows no hand and no file.
+"""Rotations, rigid motions, the pinhole camera, Procrustes. Pure functions, without hands or files.
 
 Camera frame: x right, y down, z forward, metres. Pixels as in OpenCV: the centre of the top-left
 pixel is (0, 0).

@@ -1,6 +1,6 @@
 """A person's hand shape with its uncertainty: measurements in millimetres, profile files.
 
-A profile holds numbers, no image; yet a hand's shape is biometric data.
+A profile contains numbers and no image, but a hand's shape is biometric data.
 """
 
 import json
@@ -26,7 +26,7 @@ Z95 = 1.959964
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One length of the hand, with the interval that holds it in 95 of 100 cases."""
+    """One length of the hand, with its 95 % interval."""
 
     value_mm: float
     low_mm: float
@@ -35,12 +35,12 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoUse:
-    """What became of one photo in a calibration."""
+    """How one photo was used in a calibration."""
 
     weight: float
     """0 (dropped) to 1 (fully used)."""
     reason: str = ""
-    """Why it counts less than fully; empty if it does not."""
+    """Why its weight is reduced; empty if it is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Identity:
     K_known: Literal["all", "some", "none"] = "none"
     """Of how many photos the intrinsics were known; otherwise a field of view was assumed."""
     sides: tuple[Literal["left", "right"], ...] = ()
-    """The sides seen."""
+    """Which hands were in the photos."""
     hand_length_mm: float | None = None
     """The anchor: a hand length measured by ruler."""
     hand_length_sigma_mm: float | None = None

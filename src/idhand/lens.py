@@ -76,7 +76,7 @@ class Lens:
         return Lens(coefficients=tuple(values))
 
     def _radius_seen(self, angle: Float[np.ndarray, " rays"]) -> Float[np.ndarray, " rays"]:
-        """Distance from the centre at which a ray is seen, without the parts that are not round."""
+        """Distance from the centre at which a ray is seen, by the radial terms alone."""
         if self.model == "fisheye":
             return _fisheye_angle(angle, self.coefficients)
         k1, k2, _, _, k3, k4, k5, k6 = (*self.coefficients, *[0.0] * 4)[:8]
@@ -126,7 +126,7 @@ def undistorted_xy(
 ) -> Float[np.ndarray, "points 2"]:
     """Rays of points in the picture: x/z and y/z.
 
-    A point outside of what the lens can show gets the ray at the edge of its range in that
+    A point outside the lens's range gets the ray at the edge of that range in the same
     direction, so that every finite point has a finite ray.
     """
     seen = points_px.astype(np.float64) @ np.linalg.inv(K).T[:2, :2]
@@ -163,7 +163,7 @@ def project_px(
 ) -> Float[np.ndarray, "points 2"]:
     """Camera-frame metres → pixels of the distorted picture.
 
-    Rays outside of the lens's range are drawn at its edge; they would fold back otherwise.
+    Rays outside the lens's range are drawn at its edge; they would fold back otherwise.
     """
     points, K = points_cam.astype(np.float64), K.astype(np.float64)
     lens = lens_of(dist)
@@ -190,7 +190,7 @@ def straightened(
 
 
 def _numbers(values: object) -> tuple[float, ...]:
-    """A flat tuple of numbers of a list, tuple or array; OpenCV's (1, 5) and (5, 1), too."""
+    """A flat tuple of numbers of a list, tuple or array; also of OpenCV's (1, 5) and (5, 1)."""
     try:
         array = np.asarray(values)
         if array.dtype.kind not in "iuf" or array.size != max((*array.shape, 0)):

@@ -1,4 +1,4 @@
-"""Linear blend skinning and its derivative, fast on a CPU. Pure; knows no hand."""
+"""Linear blend skinning and its derivative, fast on a CPU. Pure functions, without a hand model."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Data sets: one form for all, and samples in shards on disk that survive a kill at any moment."""
+"""Data sets: one protocol, and samples in shards on disk that survive a kill at any moment."""
 
 from idhand.data.dataset import DataSet as DataSet
 from idhand.data.dataset import MemoryData as MemoryData

@@ -1,4 +1,4 @@
-"""The one form of data set that training, evaluation and methods take, and small ones in memory."""
+"""The data set protocol that training, evaluation and methods use, and small sets in memory."""
 
 import hashlib
 import json
@@ -192,7 +192,7 @@ def without_pixels(sample: Sample) -> Sample:
 
 
 def models(labels: Iterable[Sample]) -> dict[str | None, int]:
-    """How many samples are labelled with each hand model; None counts those without one."""
+    """Number of samples labelled with each hand model; under None those without one."""
     counts: dict[str | None, int] = {}
     for sample in labels:
         counts[sample.model] = counts.get(sample.model, 0) + 1

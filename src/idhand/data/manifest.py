@@ -1,4 +1,4 @@
-"""What is in a folder of shards: what made it, which shards are finished, their hashes."""
+"""The manifest of a folder of shards: how it was made, which shards are finished, their hashes."""
 
 import hashlib
 import json

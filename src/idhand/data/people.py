@@ -1,4 +1,4 @@
-"""Whose hands a data set shows, and what it knows of them."""
+"""The people in a data set, and their true shapes."""
 
 from collections.abc import Iterable, Sequence
 
@@ -24,9 +24,9 @@ def rows_by_subject(subjects: Sequence[str | None], *, purpose: str) -> dict[str
     unknown = sum(not subject for subject in subjects)
     if unknown:
         raise ValueError(
-            f"{purpose} puts pictures of one person together, and of {unknown:,} of "
-            f"{len(subjects):,} pictures nobody knows whose hand they show (their subject is "
-            "unknown); use data that names its subjects"
+            f"{purpose} combines the pictures of each person, but {unknown:,} of {len(subjects):,} "
+            "pictures do not say whose hand they show (their subject is unknown); use data that "
+            "names its subjects"
         )
     rows: dict[str, list[int]] = {}
     for row, subject in enumerate(subjects):
@@ -38,11 +38,11 @@ def true_betas(labels: Iterable[Sample], model: str) -> dict[str, Float[np.ndarr
     """Shape of each person whose shape is known in a hand model, people as they first appear.
 
     Args:
-        labels: E.g. `data.labels()`; of samples of other models nothing is taken.
+        labels: E.g. `data.labels()`; samples of other models are ignored.
         model: Name of the hand model.
 
     Raises:
-        ValueError: If a shape belongs to nobody, or a person's betas differ between pictures: then
+        ValueError: If a shape has no subject, or a person's betas differ between pictures: then
             they are fits to single pictures, not the person's shape.
     """
     people: dict[str, list[Float[np.ndarray, " betas"]]] = {}
@@ -51,7 +51,7 @@ def true_betas(labels: Iterable[Sample], model: str) -> dict[str, Float[np.ndarr
             continue
         if not sample.subject:
             raise ValueError(
-                f"sample {sample.id} of '{sample.dataset}' has betas, but nobody knows whose they "
+                f"sample {sample.id} of '{sample.dataset}' has betas but does not say whose they "
                 "are (its subject is unknown); true shapes need data that names its subjects"
             )
         people.setdefault(sample.subject, []).append(sample.betas.astype(np.float64))

@@ -52,7 +52,7 @@ def encode_sample(
     Args:
         sample: Its `rgb` is not used.
         jpeg: The encoded picture.
-        depth_m: z in the camera frame; infinite where nothing is seen.
+        depth_m: z in the camera frame; infinite where there is nothing.
     """
     numbers: dict[str, Any] = KIND.header
     for name in PLAIN:
@@ -151,7 +151,7 @@ def _as_lists(array: Float[np.ndarray, "*axes"] | None, decimals: int) -> list |
 
 
 def _as_array(lists: list | None, dtype: type[np.generic]) -> np.ndarray | None:
-    """The opposite; null inside of an array becomes NaN."""
+    """The opposite; null inside an array becomes NaN."""
     return None if lists is None else np.array(lists, dtype)
 
 
@@ -169,13 +169,13 @@ def _vectors(
     angle = np.arctan2(sine, cosine)
     vectors = double * (0.5 * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 1.0))[:, None]
     turned = angle > NEAR_HALF_TURN_RAD
-    if turned.any():  # there the axis is lost in the differences, and roma knows a better way
+    if turned.any():  # there the axis is lost in the differences; roma is more accurate
         vectors[turned] = roma.rotmat_to_rotvec(torch.from_numpy(R[turned])).numpy()
     return vectors
 
 
 def _depth_steps(depth_m: Float[np.ndarray, "height width"]) -> UInt16[np.ndarray, "height width"]:
-    """Depth in steps; 0 for nothing, and what is too far counts as the farthest."""
+    """Depth in steps; 0 for nothing; what is too far gets the farthest step."""
     farthest = np.iinfo(np.uint16).max
     seen = np.isfinite(depth_m)
     steps = np.rint(np.where(seen, depth_m, 0.0) / DEPTH_STEP_M).clip(1, farthest)

@@ -237,7 +237,7 @@ class _Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """What a worker knows from its start."""
+    """What a worker is given at its start."""
 
     source: Source
     folder: Path

@@ -13,7 +13,7 @@ from idhand.drawing.raster import Mesh, render
 from idhand.lens import Distortion, project_px
 
 FINGER_COLOURS = ((213, 94, 0), (230, 159, 0), (0, 158, 115), (86, 180, 233), (204, 121, 167))
-"""RGB, thumb to little finger: tell apart with any colour vision (Okabe and Ito, 2008)."""
+"""RGB, thumb to little finger, distinguishable with any colour vision (Okabe and Ito, 2008)."""
 SIDE_COLOURS = {True: (120, 185, 240), False: (240, 178, 92)}
 """RGB: right hands are blue, left hands orange."""
 PALM_COLOUR, INK, PAPER = (235, 235, 235), (20, 20, 20), (255, 255, 255)
@@ -24,7 +24,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 @runtime_checkable
 class DrawnHand(Protocol):
-    """What is drawn of a hand; `idhand.records.HandResult` has it all, in its frames and units."""
+    """What drawing needs of a hand; `idhand.records.HandResult` has all of it."""
 
     @property
     def is_right(self) -> bool:

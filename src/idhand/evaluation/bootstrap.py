@@ -1,6 +1,6 @@
 """Intervals by bootstrap over people: pictures of one person are not independent, people are.
 
-Where nobody knows whose hand a picture shows, the picture is drawn by itself. Intervals over
+A picture of an unknown person is drawn by itself. Intervals over
 pictures are too narrow if pictures share people, so tables name what they are over (`drawn_over`).
 
 Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, ch. 13 (percentiles); with

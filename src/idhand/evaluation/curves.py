@@ -15,7 +15,7 @@ SIZE_INCHES, DPI = (6.4, 4.0), 150
 DOTTED_POINTS = 30
 """A curve with no more points than this shows each."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-"""Distinguishable by the colour-blind, too. Source: Okabe and Ito, 2008."""
+"""Distinguishable with any colour vision. Source: Okabe and Ito, 2008."""
 
 
 @dataclass(frozen=True, kw_only=True)

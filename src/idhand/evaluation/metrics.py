@@ -1,7 +1,7 @@
 """How far a predicted hand is from the true one. Pure; metres in, one number per picture out.
 
 Every metric is that of one picture, so that means over pictures are exact, and people can be
-resampled. Points are paired; `valid` says which are known, a picture without any gives NaN.
+resampled. Points are paired; `valid` is True for known points; a picture without any gives NaN.
 """
 
 from collections.abc import Sequence
@@ -116,7 +116,7 @@ def correct_within(
 
     Args:
         errors: NaN for unknown points, infinite for those of a hand that was not found.
-        thresholds: In the unit of the errors; a point that lies on it is within.
+        thresholds: In the unit of the errors; a point exactly on it is within.
     """
     known = errors[~errors.isnan()].sort().values
     within = torch.searchsorted(known, thresholds.to(known), right=True)
@@ -138,9 +138,9 @@ def f_scores(
 
     Args:
         predicted: Already aligned.
-        truth: Metres, too.
+        truth: Metres.
         thresholds_mm: 5 and 15 in the field.
-        chunk: Pictures at a time; each takes verts × verts numbers, and more are no faster.
+        chunk: Pictures at a time; each needs verts × verts numbers; larger chunks are not faster.
     """
     limits = torch.tensor(thresholds_mm, dtype=truth.dtype, device=truth.device) / MM_PER_M
     scores = []

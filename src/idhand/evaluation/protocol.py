@@ -89,7 +89,7 @@ def paper(regressor: Float[Tensor, "21 verts"] | None = None) -> Protocol:
     """Regressed joints; its own numbers are `mpjpe_root`, `mpvpe_model` and `mpvpe_root`.
 
     Source: Kong et al., "Identity-Aware Hand Mesh Estimation and Personalization from RGB
-    Images", ECCV 2022. Its code averages means of batches; here every picture counts the same.
+    Images", ECCV 2022. Its code averages means of batches; here every picture has the same weight.
     """
     return Protocol(name="paper", joints="regressed", regressor=regressor)
 

@@ -75,9 +75,9 @@ The coverage is best at 0.95."""
 class Report:
     """One method on one set of pictures. Rows are pictures for which there was a prediction.
 
-    Means are over pictures, each counts the same. A missed hand has no distances, so they are NaN
-    and left out of these means, and `num_missed` counts them; where a metric counts what is
-    right (AUC, F, PCK) a missed hand counts 0.
+    Means are over pictures with equal weight. A missed hand has no distances: they are NaN and left
+    out of these means, and `num_missed` is their number. Metrics that score what is right (AUC, F,
+    PCK) are 0 for a missed hand.
     """
 
     protocol: str
@@ -85,7 +85,7 @@ class Report:
     """Of the predictions."""
     sample_id: tuple[str, ...]
     subject: tuple[str, ...]
-    """Whose hand each shows; empty where nobody knows."""
+    """The person in each picture; empty where unknown."""
     found: Bool[np.ndarray, " pictures"]
     has_mesh: Bool[np.ndarray, " pictures"]
     """Whether the truth has vertices and a shape of this hand model."""

@@ -62,7 +62,7 @@ def coverage(
     truth: Float[np.ndarray, "people measures"],
     names: Sequence[str],
 ) -> Coverage:
-    """Coverage of intervals, in any unit; what lies on an end is covered.
+    """Coverage of intervals, in any unit; a value exactly on an end is covered.
 
     Where the truth is NaN there is nothing to cover.
     """

@@ -31,7 +31,7 @@ class Column:
     name: str
     unit: str = ""
     decimals: int = 2
-    """Of numbers that are no whole numbers."""
+    """Of numbers that are not integers."""
 
     @property
     def heading(self) -> str:
@@ -53,7 +53,7 @@ class Table:
         assert not wrong, f"{len(self.columns)} columns, but a row of {len(wrong[0])} cells"
 
     def markdown(self) -> str:
-        """A table that can be read as it is, too; intervals as `1.23 [1.11, 1.35]`."""
+        """The table in Markdown, readable as plain text; intervals as `1.23 [1.11, 1.35]`."""
         cells = [[column.heading.replace("|", r"\|") for column in self.columns]]
         cells += [[text.replace("|", r"\|") for text in row] for row in self._texts()]
         widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]

@@ -18,7 +18,7 @@ KIND = FileKind(
     remedy="fit it again",
 )
 OLD_KIND = replace(KIND, format="idhand honesty")
-"""What files written before the present name say; they keep being read."""
+"""Format of older files, which are still read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class CovarianceCalibration:
                 raise ValueError(f"the {name} of covariances must be positive, got {value}")
         symmetric = torch.isfinite(self.shared).all() and torch.allclose(self.shared, self.shared.T)
         if not symmetric or torch.linalg.eigvalsh(self.shared).min() < -1e-6:
-            raise ValueError("the shared error's covariance is no covariance matrix")
+            raise ValueError("the shared error's covariance is not a covariance matrix")
 
     def save(self, path: Path) -> None:
         """Write it as JSON; a file of that name is replaced in one step."""

@@ -1,4 +1,4 @@
-"""Files from outside become arrays: photos, camera files and videos. Knows nothing of hands.
+"""The user's files → arrays: photos, camera files and videos. Nothing here is about hands.
 
 Pictures leave as uint8 RGB, upright, with the intrinsics of the upright picture. What cannot be
 read is a `ValueError` whose sentence names the file, the fault and a way out.

@@ -61,11 +61,11 @@ def read_camera(
 
     Returns:
         K in px of the full picture, and OpenCV's distortion coefficients (5 at least), a `Lens` if
-        it is a fish-eye, None if none are given. `read_camera_file` gives the picture's size, too.
+        it is a fish-eye, None if none are given. `read_camera_file` also gives the picture's size.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of no known kind or its numbers are no camera.
+        ValueError: If the file is of no known kind or its numbers do not describe a camera.
     """
     camera = read_camera_file(path)
     if camera.lens is None or camera.lens.model == "fisheye":
@@ -83,7 +83,7 @@ def read_camera_file(path: str | Path) -> CameraFile:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of no known kind or its numbers are no camera.
+        ValueError: If the file is of no known kind or its numbers do not describe a camera.
     """
     path = existing_file(path)
     try:
@@ -95,9 +95,9 @@ def read_camera_file(path: str | Path) -> CameraFile:
         return _camera(_record(data))
     except RecursionError as error:
         fault = "it is nested too deeply"
-        raise ValueError(f"{path} is no camera file: {fault}; give {_FORMS}") from error
-    except (ValueError, EOFError, OverflowError) as error:  # not UTF-8 is a ValueError, too
-        raise ValueError(f"{path} is no camera file: {error}; give {_FORMS}") from error
+        raise ValueError(f"{path} is not a camera file: {fault}; give {_FORMS}") from error
+    except (ValueError, EOFError, OverflowError) as error:  # not UTF-8 is also a ValueError
+        raise ValueError(f"{path} is not a camera file: {error}; give {_FORMS}") from error
 
 
 def _record(data: bytes) -> Mapping[str, Any]:
@@ -128,7 +128,7 @@ _Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _opencv_matrix)
 
 
 def _yaml(text: str) -> object:
-    """YAML with OpenCV's header, which is no YAML, or without."""
+    """YAML with or without OpenCV's header, which is not YAML."""
     depths = accumulate(1 if char in "[{" else -1 for char in re.findall(r"[][{}]", text))
     if max(depths, default=0) > MAX_DEPTH:  # the parser would need minutes to find out
         raise RecursionError
@@ -201,7 +201,7 @@ def _matrix(values: Any) -> Any:
 
 
 def _model(record: Mapping[str, Any]) -> LensModel:
-    """The lens model by whatever it is called; brown where nothing is said."""
+    """The lens model by its name in the file; brown if there is none."""
     name = _first(record, _MODEL_NAMES)
     if name is None:
         return "fisheye" if str(record.get("fisheye_model", 0)) in ("1", "True") else "brown"

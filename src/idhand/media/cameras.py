@@ -26,7 +26,7 @@ class IntrinsicsDoubt:
     """Why a K may not be that of a picture."""
 
     is_certain: bool
-    """K cannot be used; else it is likely, but a crop could look alike."""
+    """K cannot be used. If False, that is only likely: a crop could have the same K."""
     sentence: str
     """What is wrong, what was found and what to do."""
 
@@ -36,11 +36,11 @@ def check_intrinsics(
 ) -> Float[np.ndarray, "3 3"]:
     """Intrinsics as float64, if they can be those of a picture of that size.
 
-    Without a size only the matrix itself is checked. The principal point may lie outside of the
+    Without a size only the matrix itself is checked. The principal point may lie outside the
     picture, as it does where a picture was cut out of a larger one.
 
     Raises:
-        ValueError: With a sentence that says what is wrong with K.
+        ValueError: If K cannot be used; the message says why.
 
     Warns:
         IntrinsicsWarning: If K is likely that of another size or way up; see `intrinsics_doubt`.
@@ -116,7 +116,7 @@ def intrinsics_doubt(
 
 
 def _stated_size_doubt(size_px: tuple[int, int], width: int, height: int) -> IntrinsicsDoubt | None:
-    """What the size that a camera file states says of a picture of another size."""
+    """The doubt about a picture whose size differs from the one that a camera file states."""
     stated_width, stated_height = size_px
     if size_px == (width, height):
         return None

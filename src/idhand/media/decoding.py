@@ -1,4 +1,4 @@
-"""What Pillow's readers raise on damaged files."""
+"""The exceptions that Pillow's readers raise on damaged files."""
 
 import struct
 import zlib

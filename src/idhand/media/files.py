@@ -40,7 +40,7 @@ a terminal would, devices, or playlists that name other files and addresses; the
 
 @dataclass(frozen=True, kw_only=True)
 class MediaFile:
-    """A file that looks like a picture or a video; it may still turn out to be damaged."""
+    """A file that seems to be a picture or a video; it may still be damaged."""
 
     path: Path
     kind: Literal["image", "video"]
@@ -57,11 +57,11 @@ class FoundMedia:
 
 
 def find_media(inputs: Sequence[str | Path]) -> FoundMedia:
-    """Pictures and videos among files and folders. Folders inside of folders are not entered.
+    """Pictures and videos among files and folders. Folders inside folders are not entered.
 
-    The first bytes tell what a file is, else its extension, else FFmpeg: any file in which it
-    finds a video is one. A file that was named itself is always kept (as an image if nothing is
-    known), so that reading it says what is wrong.
+    A file is recognised by its first bytes, else by its extension, else by FFmpeg: any file in
+    which it finds a video is one. A file that was named itself is always kept (as an image if
+    nothing is known), so that reading it reports what is wrong.
     """
     files: dict[Path, MediaFile] = {}
     skipped = []

@@ -25,7 +25,7 @@ MAX_PIXELS = 200_000_000
 FILM_DIAGONAL_MM = math.hypot(36, 24)
 """43.27 mm: the 35-mm equivalent focal length keeps the diagonal angle of view (CIPA DCG-001)."""
 MIN_FOV_DEG, MAX_FOV_DEG = 4.0, 150.0
-"""Across the longer side; a lens outside of this is taken for a mistake in the file."""
+"""Across the longer side; a lens outside this range is taken for an error in the file."""
 MAX_ASPECT_CHANGE = 0.02
 """The picture was cropped if its aspect ratio differs by more than this from the recorded one."""
 _ORIENTATION, _EXIF_IFD = 0x0112, 0x8769  # Exif 2.32 (CIPA DC-008), tables 4 and 7 to 11
@@ -41,15 +41,15 @@ def read_image(
     """Read a photo upright, with its intrinsics if the camera wrote its focal length down.
 
     JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF; the first picture of an animation. Of raw photos
-    that are TIFF inside (DNG, NEF, CR2, ARW, ...) the largest finished picture that the camera put
-    into them, if it is no thumbnail. Grey becomes RGB, transparency is put on white. More than 8
+    that are TIFF inside (DNG, NEF, CR2, ARW, ...) the largest finished picture in
+    them, unless it is a thumbnail. Grey becomes RGB, transparent parts become white. More than 8
     bits are scaled by the white level of `idhand.media.levels`: cameras and infrared sensors store
     10 to 14 bits in 16. Colour profiles are not applied.
 
     Returns:
         The picture and K in px of the upright picture: square pixels, centred principal point,
         focal length from `FocalLengthIn35mmFilm`, else from the focal plane's resolution. None if
-        the file does not tell, tells nonsense or was visibly cropped after the shot.
+        the file has no such value, an implausible one, or was visibly cropped after the shot.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -146,7 +146,7 @@ def _rgb(image: Image.Image, deep: BinaryIO | None) -> UInt8[np.ndarray, "height
 def _metadata(image: Image.Image, raw: BinaryIO | None) -> tuple[object, Mapping[int, object]]:
     """Orientation and Exif tags; of a raw photo those of the file, unless the picture has its own.
 
-    Damaged metadata tell nothing.
+    Damaged metadata are ignored.
     """
     try:
         exif = image.getexif()

@@ -41,14 +41,14 @@ class VideoReader:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no video; while iterating: if there is no frame in it.
+        ValueError: If the file is not a video; while iterating: if there is no frame in it.
     """
 
     path: Path
     fps: float
-    """Mean frame rate; 30 where the file does not tell."""
+    """Mean frame rate; 30 if the file has none."""
     num_frames_estimate: int | None
-    """What the file says of itself, if it does."""
+    """Number of frames according to the file, if it has one."""
     problem: str
     """A sentence, after iterating, if parts of the video could not be decoded; else empty."""
     note: str
@@ -70,7 +70,7 @@ class VideoReader:
         self.num_frames_estimate = self._declared or round(seconds * self.fps) or None
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        """Decode from the start; what cannot be decoded is left out and told in `problem`."""
+        """Decode from the start; what cannot be decoded is left out and reported in `problem`."""
         self.problem, self.note, self._num_errors = "", "", 0
         count, size, clock = 0, None, _Clock(self.fps)
         with self._opened() as container:
@@ -118,7 +118,7 @@ class VideoReader:
             yield ready, *waiting.popleft()
 
     def _decoded(self, container: InputContainer) -> Iterator[av.VideoFrame]:
-        """The frames that can be decoded; counts errors."""
+        """The frames that can be decoded; errors are counted."""
         stream = video_stream(container)
         assert stream is not None
         stream.thread_type = "AUTO"
@@ -146,7 +146,7 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 
 
 def _num_shown(stream: VideoStream) -> int:
-    """How many frames the file says that players show; 0 where it does not."""
+    """Number of frames that players show, according to the file; 0 if it has none."""
     entries = stream.index_entries
     hidden = sum(entry.is_discard for entry in entries)
     return min(stream.frames, len(entries) - hidden) if hidden else stream.frames

@@ -1,1 +1,1 @@
-"""Networks that learn: one crop of a right hand → rotations, shape, uncertainty."""
+"""Trained networks: one crop of a right hand → rotations, shape, uncertainty."""

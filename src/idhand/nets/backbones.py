@@ -45,7 +45,7 @@ class HandBackbone(nn.Module):
         self.name: HandBackboneName = name
         self.is_trained = is_trained
         self._pooled = _pooled_name(net)
-        # A frozen net is in a tuple, so that it is no submodule: not saved, not trained.
+        # In a tuple a frozen net is not a submodule, so it is neither saved nor trained.
         self._frozen: tuple[GraphNet, ...] = ()
         if is_trained:
             net.requires_grad_(True).without_gradient("handedness")  # it is no feature
@@ -123,7 +123,7 @@ def build_backbone(name: BackboneName, *, tune: bool = False) -> "ResNet | HandB
 
     Args:
         name: Residual networks start from random weights and are always trained.
-        tune: Train a hand net, too.
+        tune: Also train a hand net.
     """
     match name:
         case "hand_full" | "hand_lite" | "hand_studio":

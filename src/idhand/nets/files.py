@@ -49,7 +49,7 @@ def save_net(
         path: Usually ends in `.safetensors`.
         meta: Notes for people (data, recipe, seed, commit), in JSON's types.
         dtype: Of the stored numbers; float16 halves the file.
-        cut: Which crops the network takes; None if nobody knows.
+        cut: Which crops the network takes; None if unknown.
     """
     number = torch.float16 if dtype == "float16" else torch.float32
     state = {
@@ -155,7 +155,7 @@ def saved_kind(path: Path) -> Kind:
 
 
 def saved_cut(path: Path) -> Cut | None:
-    """Which crops the network in a file takes, see `CropConfig.cut`; None if nobody knows.
+    """Which crops the network in a file takes, see `CropConfig.cut`; None if unknown.
 
     The crops are squares of 224 px. Errors as in `load_network`.
     """
@@ -171,7 +171,7 @@ def saved_config(path: Path) -> RegressorConfig:
     if header["kind"] != "regressor":
         raise ValueError(
             f"{path} holds a network of the kind '{header['kind']}', which finds keypoints in the "
-            "picture and knows no rotations and no shape; name a network that predicts poses, such "
+            "picture but no rotations and no shape; name a network that predicts poses, such "
             "as the preset baseline trains"
         )
     values = {**UNNAMED_HAND, **header["config"]}
@@ -208,7 +208,7 @@ def _opened(path: Path) -> Any:
         return safe_open(path, framework="pt")
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is no safetensors file or only a part of one ({error}); copy it again or save "
+            f"{path} is not a safetensors file or is incomplete ({error}); copy it again or save "
             "the network anew"
         ) from error
 

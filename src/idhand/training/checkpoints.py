@@ -74,7 +74,7 @@ def _write(checkpoint: Checkpoint, path: Path) -> None:
     values = {**vars(checkpoint), "origin": json.dumps(checkpoint.origin)}
     try:
         torch.save({**KIND.header, **values}, path)
-    except RuntimeError as error:  # torch's own writer knows no OSError
+    except RuntimeError as error:  # torch's own writer raises no OSError
         reason = str(error).splitlines()[0]
         raise OSError(f"{path} cannot be written ({reason}); is there room on the disk?") from error
 
@@ -92,10 +92,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
         raise ValueError(f"{path} may not be read; change its permissions") from error
-    # torch reports half a file as an OSError, too
+    # torch also reports half a file as an OSError
     except (RuntimeError, OSError, pickle.UnpicklingError, EOFError, KeyError) as error:
         raise ValueError(
-            f"{path} is damaged, half-written or no checkpoint; remove it, and training goes on "
+            f"{path} is damaged, half-written or not a checkpoint; remove it, and training goes on "
             "from the one before it, if there is one"
         ) from error
     values = KIND.check(values, path)

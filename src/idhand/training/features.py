@@ -148,7 +148,7 @@ def _plan(num_examples: int) -> dict[str, range]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """What a worker knows from its start."""
+    """What a worker is given at its start."""
 
     backbone: nn.Module
     samples: DataSet

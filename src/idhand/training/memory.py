@@ -248,11 +248,11 @@ def _cut(
     roi: Float[Tensor, "batch 4"],
     axes: Float[Tensor, "batch 2 2"],
 ) -> Float[Tensor, "batch 3 side side"]:
-    """Crops, 0..255; what lies outside of the picture is black."""
+    """Crops, 0..255; everything outside the picture is black."""
     step = roi[:, 2, None, None] * axes / CROP_SIZE_PX
     ends = (torch.arange(CROP_SIZE_PX, device=rgb.device).double() + 0.5) - CROP_SIZE_PX / 2
     size = rgb.new_tensor([rgb.shape[2], rgb.shape[1]], dtype=torch.float64)
-    # Of grid_sample: -1 and 1 are the picture's edges, half a pixel outside of its outer centres.
+    # Of grid_sample: -1 and 1 are the picture's edges, half a pixel outside its outer centres.
     theta = torch.cat((step, roi[:, :2, None] + 0.5), 2) * 2 / size[:, None]
     x, y = theta[..., 0, None, None], theta[..., 1, None, None]
     grid = x * ends + y * ends[:, None] + (theta[..., 2] - 1)[..., None, None]

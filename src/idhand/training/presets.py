@@ -88,7 +88,7 @@ def confidence(model: FittableHand) -> TrainConfig:
 def paper_baseline(model: FittableHand) -> TrainConfig:
     """The paper's baseline; its decoder composes rotations as the identity-aware network's does.
 
-    Source of the numbers: the authors' code, method notes section 4. ResNets start from ImageNet.
+    Source of the numbers: the authors' released code. ResNets start from ImageNet.
     """
     net = replace(
         nets.official_baseline_network(model.name, model.num_betas),
@@ -106,7 +106,7 @@ def paper_baseline(model: FittableHand) -> TrainConfig:
 
 
 def official_baseline(model: FittableHand) -> TrainConfig:
-    """The same as the authors released it: additive updates from a start that is no rotation."""
+    """The same as the authors released it: additive updates from a start that is not a rotation."""
     net = nets.official_baseline_network(model.name, model.num_betas)
     return replace(paper_baseline(model), name="official_baseline", net=net)
 

@@ -273,7 +273,7 @@ def commit() -> str:
     """The commit of the package's own repository, else its version."""
     package = Path(__file__)
     try:
-        # Only if the file belongs to the repository: it may be installed inside of another one.
+        # Only if the file belongs to the repository: it may be installed inside another one.
         _git(package.parent, "ls-files", "--error-unmatch", package.name)
         changed = _git(package.parent, "status", "--porcelain", "--untracked-files=no", ".")
         return _git(package.parent, "rev-parse", "HEAD") + (" with changes" if changed else "")

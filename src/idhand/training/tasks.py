@@ -19,7 +19,7 @@ from idhand.training.draws import IDENTITY_KNOWN, IDENTITY_NOISE, normals, unifo
 
 FULL_PRECISION = torch.float32
 OUTSIDE_PX = -1e3
-"""A coordinate outside of any crop."""
+"""A coordinate outside any crop."""
 
 
 class RegressorTask(nn.Module):

@@ -1,4 +1,4 @@
-"""Results → something to look at or to load elsewhere: overlays, clips, meshes, JSON."""
+"""Results → overlays, clips, the report, meshes and JSON."""
 
 import sys
 
@@ -36,4 +36,4 @@ from idhand.view.results import read_hands as read_hands
 from idhand.view.results import with_mesh as with_mesh
 from idhand.view.results import write_hands as write_hands
 
-sys.modules[__name__].__class__ = CallableModule  # so that `idhand.view(hands, rgb)` works, too
+sys.modules[__name__].__class__ = CallableModule  # so that `idhand.view(hands, rgb)` also works

@@ -15,7 +15,7 @@ TILE_PX, GAP_PX, COLUMNS = 224, 4, 10
 
 FOREARM_COLOUR, OTHER_COLOUR = (105, 105, 150), (60, 60, 60)
 SEGMENT_SHADES = (0.55, 0.8, 1.0)
-"""Brightness of a finger's three parts, from the base on, so that they can be told apart."""
+"""Brightness of a finger's three parts, from the base on, so that they can be distinguished."""
 TINT = 0.6
 """How much of a part's colour covers the picture."""
 SUBPIXEL_BITS = 4

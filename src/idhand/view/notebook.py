@@ -51,7 +51,7 @@ class Picture:
         return stream.getvalue()
 
     def save(self, path: str | Path) -> None:
-        """Write the picture; the name's ending says as what.
+        """Write the picture; its suffix names the format.
 
         Raises:
             ValueError: If the ending is none of `SAVE_OPTIONS`.
@@ -65,7 +65,7 @@ class Picture:
 
 
 class CallableModule(ModuleType):
-    """Lets `idhand.view` be the folder of this file and a function, too.
+    """Makes `idhand.view` a function as well as the folder of this file.
 
     Source: Python's reference, "Customizing module attribute access".
     """

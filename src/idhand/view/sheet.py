@@ -212,7 +212,7 @@ class Sheet:
 
 
 def _fits(length_mm: int, px_per_mm: Number, size_px: Number) -> bool:
-    """Whether a scale bar of that length looks well beside letters of that size."""
+    """Whether a scale bar of that length fits letters of that size."""
     return 3 * size_px <= length_mm * px_per_mm <= 16 * size_px or length_mm == 200
 
 

@@ -1,6 +1,6 @@
 """One motion → a Biovision hierarchy (BVH): a skeleton in motion, without a mesh.
 
-The axes are glTF's (x right, y up, z towards the viewer). The format knows no unit; lengths are in
+The axes are glTF's (x right, y up, z towards the viewer). The format has no unit; lengths are in
 centimetres, as Maya, MotionBuilder and the usual mocap libraries have them. In Blender import with
 scale 0.01.
 """

@@ -143,7 +143,7 @@ class _Document:
             self._channel(wrist + j, "rotation", time, quaternions[:, j])
 
     def _hide(self, presence: Presence, wrist: int) -> None:
-        """Scale the hand to nothing while it is away; a skinned mesh's own node has no say."""
+        """Scale the hand to nothing while it is away; a skinned mesh ignores its own node."""
         if len(presence.time_s):
             keys = _distinct(presence.time_s)
             time = self._add(presence.time_s[keys], np.float32, bounds=True)
@@ -187,7 +187,7 @@ def _numbers(values: np.ndarray) -> list[float]:
 
 
 def _distinct(time_s: Float[np.ndarray, " times"]) -> Int[np.ndarray, " keys"]:
-    """Which of the increasing times to keep so that they increase in single precision, too."""
+    """Which of the increasing times to keep so that they also increase in single precision."""
     after = np.diff(time_s.astype(np.float32)) > 0
     return np.flatnonzero(np.append(after, True))  # the last of equal ones
 

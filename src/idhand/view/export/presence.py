@@ -1,4 +1,4 @@
-"""When each of a file's hands is there, so that formats can hide it while it is not."""
+"""When each hand of a file is in view, so that formats can hide it at other times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

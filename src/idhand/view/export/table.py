@@ -1,4 +1,4 @@
-"""Which formats there are, and what `idhand run --export` writes of a photo and of a video."""
+"""All export formats, and what `idhand run --export` writes for a photo and for a video."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

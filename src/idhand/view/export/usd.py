@@ -157,7 +157,7 @@ def _add_mesh(stage: Any, rig: Rig, top: str) -> None:
 
 
 def _joint_paths(parents: tuple[int, ...]) -> list[str]:
-    """Each joint's name after its ancestors', as UsdSkel tells the hierarchy."""
+    """Each joint's name after its ancestors', as UsdSkel writes the hierarchy."""
     paths: list[str] = []
     for name, parent in zip(JOINT_NAMES, parents, strict=True):
         paths.append(name if parent < 0 else f"{paths[parent]}/{name}")

@@ -1,4 +1,4 @@
-"""A photo and its hands → the card that stands for it, and the numbers its 3D view needs."""
+"""A photo and its hands → its card on the page, and the numbers that its 3D view needs."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -33,18 +33,18 @@ class ReportPhoto:
     dist: Distortion = None
     """Lens distortion of the picture."""
     use: PhotoUse | None = None
-    """What it counted in the calibration, if it was in one."""
+    """Its weight in the calibration, if it was in one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HandFacts:
-    """What a card says of one hand."""
+    """The text on a card about one hand."""
 
     side: str
     distance: str
     """E.g. `0.52 m (± 0.06)`; the interval is the 95 % one."""
     more: str
-    """What the 3D view says besides."""
+    """Further text beside the 3D view."""
     failed: bool
 
 

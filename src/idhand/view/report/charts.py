@@ -44,7 +44,7 @@ class Chart:
     band: str
     """Path of an area, empty if there is none."""
     ticks: tuple[tuple[float, str], ...]
-    """Height in % from the top, and what it says."""
+    """Height in % from the top, and its text."""
     summary: str
     """What a person who cannot see it should know."""
 

@@ -1,4 +1,4 @@
-"""A video's overlay clip, made small enough to travel inside of a page."""
+"""A video's overlay clip, made small enough to be part of a page."""
 
 import tempfile
 from pathlib import Path

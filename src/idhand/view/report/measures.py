@@ -64,7 +64,7 @@ def measure_rows(
 
     Args:
         person: Whose hand.
-        truth_mm: The true measures, where somebody knows them (of invented people).
+        truth_mm: The true measures, if they are known (of invented people).
         model: The person's hand model; if None, the one that the person names.
     """
     spreads = population_spreads(model or hand(person.model))

@@ -206,6 +206,6 @@ def _template() -> Any:
 
 
 def _script_json(value: object) -> str:
-    """JSON that may stand inside of a script element."""
+    """JSON that is safe inside a script element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,4 +1,4 @@
-"""What all photos and videos together say: counts, the scatter of sizes, what was assumed."""
+"""Totals over all photos and videos: counts, the scatter of sizes, what was assumed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from idhand.records import HandResult
 
 @dataclass(frozen=True, kw_only=True)
 class Scatter:
-    """What each photo alone says of the hand's length, and what is said once it is known."""
+    """The hand's length as estimated from each photo alone, and the known hand's."""
 
     dots: tuple[float, ...]
     """% of the scale, one per hand."""
@@ -127,13 +127,13 @@ class Tally:
         sentences = [_camera(known, all_)] if all_ else []
         if person is None:
             sentences.append(
-                "The person is not known: every hand's size is guessed from what is common among "
-                "adults, and distance is in proportion to that guess."
+                "The person is not known: every hand is assumed to have a size that is common "
+                "among adults, and distance is proportional to that size."
             )
         elif person.hand_length_mm is None:
             sentences.append(
-                "The size of the hand leans on what is common among adults, because one camera "
-                "cannot see how large a hand is; a ruler's reading would make it metric."
+                "The size of the hand is taken from what is common among adults, because one "
+                "camera cannot see how large a hand is; a ruler's reading would make it metric."
             )
         else:
             sentences.append(
@@ -141,18 +141,18 @@ class Tally:
                 f"{person.hand_length_mm:.1f} ± {person.hand_length_sigma_mm or 0:.1f} mm "
                 f"(standard deviation){', so distance is metric' if metric else ''}."
             )
-        but = "" if metric else " The error of an assumed camera is not in them."
+        but = "" if metric else " They do not include the error of an assumed camera."
         sentences.append(
-            f"Intervals (±) hold the truth in 95 of 100 cases, if the model is right.{but}"
+            f"Intervals (±) contain the truth in 95 of 100 cases if the model is right.{but}"
         )
         return sentences
 
 
 def _camera(known: int, all_: int) -> str:
     if known == all_:
-        return "The camera is known (its file says so, or --k or --fov), not guessed."
+        return "The camera is known (from the file, --k or --fov), not guessed."
     where = f"known for {known} of {all_} inputs only; elsewhere" if known else "not known:"
     return (
-        f"The camera is {where} a field of view of 60° is assumed, and distances are in "
-        "proportion to that guess."
+        f"The camera is {where} a field of view of 60° is assumed, and distances are "
+        "proportional to the focal length that follows from it."
     )
