@@ -322,7 +322,7 @@ def test_the_report_shows_the_palm_and_the_models_own_measures(
         found, expected = (unpacked(one["lines"][name]) for one in (person, same))
         np.testing.assert_allclose(found, expected, atol=5e-5)
     assert "first digit" in html
-    assert "all adults, where women and men are not known apart" in html
+    assert "all adults, where women and men have no separate values" in html
     assert html.count('class="pop adults"') == html.count('class="pop women"') + 3
 
 
