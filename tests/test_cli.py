@@ -209,7 +209,7 @@ def test_a_folder_with_everything_in_it(tmp_path: Path, pipe: FakePipe, capsys):
     ):
         assert sentence in text.err
     assert "Traceback" not in text.err
-    assert "4 problems, told above." in text.out
+    assert "4 problems, listed above." in text.out
     assert [image.name for image in read_hands(out / "hands.json")] == ["good", "good-2"]
     assert set(names(out / "overlays")) == {
         *("good_overlay.jpg", "good-2_overlay.jpg", "clip_overlay.mp4")
@@ -229,7 +229,7 @@ def test_no_hand(tmp_path: Path, pipe: FakePipe, capsys):
 def test_more_hands_than_asked_for(tmp_path: Path, pipe: FakePipe, capsys):
     file = photo(tmp_path / "crowd.jpg", hands=3)
     assert main(["run", str(file), "--out", str(tmp_path / "out"), "--max-hands", "1"]) == 0
-    assert "more than 1 hand in it; the surest are kept" in capsys.readouterr().err
+    assert "more than 1 hand in it; the highest scores are kept" in capsys.readouterr().err
     hands = read_hands(tmp_path / "out" / "hands.json")[0].hands
     assert [hand.score for hand in hands] == [0.7], "of the two that were looked at, the surer"
 
@@ -350,7 +350,7 @@ def test_interrupted_between_photos(tmp_path: Path, pipe: FakePipe, capsys):
     files = [str(photo(tmp_path / f"{name}.jpg")) for name in "abc"]
     pipe.interrupt_at = 2
     assert main(["run", *files, "--out", str(tmp_path / "out")]) == 130
-    assert "interrupted; files that were finished are kept" in capsys.readouterr().err
+    assert "interrupted; finished files are kept" in capsys.readouterr().err
     assert names(tmp_path / "out") == OF_A
 
 

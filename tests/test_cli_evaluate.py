@@ -145,7 +145,7 @@ def test_mistakes(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert run(tmp_path / "none.npz", "--data", data) == 2
     assert "none.npz: no such file; check the name" in capsys.readouterr().err
     assert run("--data", data) == 2
-    assert "no predictions; name the .npz files" in capsys.readouterr().err
+    assert "there are no predictions; name the .npz files" in capsys.readouterr().err
     assert run(tmp_path / "none.npz", "--data", tmp_path) == 2
     assert "holds no manifest.json" in capsys.readouterr().err
     assert run(tmp_path / "none.npz", "--data", data, "--joints", "some") == 2

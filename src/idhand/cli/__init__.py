@@ -13,7 +13,7 @@ VERBS = {
     "demo": "run and calibrate on the bundled pictures, compared with the truth",
     "synth": "a data set of labelled photos of people who do not exist",
     "train": "a data set -> a trained network: baseline, identity-aware or the paper's",
-    "predict": "a network and a data set -> pose and shape in each picture",
+    "predict": "a method and a data set -> the hand in each picture, in one file",
     "refine": "predictions -> predictions fitted to the points observed in the pictures",
     "evaluate": "predictions and a data set's truth -> errors in mm, tables, intervals",
     "reproduce": "a data set -> the paper's whole experiment: every row, curve and statement",

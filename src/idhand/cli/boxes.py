@@ -1,4 +1,4 @@
-"""Boxes of hands that the user knows already: a JSON or CSV file → the boxes of each picture."""
+"""Boxes of hands that the user already knows: a JSON or CSV file → the boxes of each picture."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ class Boxes:
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is no text in UTF-8; {FORM}") from error
+            raise ValueError(f"{path} is not text in UTF-8; {FORM}") from error
         rows = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
         of_file: dict[str, dict[int | None, list[Box]]] = {}
         for name, frame, box in rows(path, text):
@@ -129,7 +129,7 @@ def _csv_rows(path: Path, text: str) -> Iterable[Row]:
             box = [float(row[side]) for side in COLUMNS[2:]]
         except (TypeError, ValueError):
             raise ValueError(
-                f"{path}, line {line}: a side of the box is no number; {FORM}"
+                f"{path}, line {line}: a side of the box is not a number; {FORM}"
             ) from None
         if not name:
             raise ValueError(f"{path}, line {line}: there is no file's name; {FORM}")

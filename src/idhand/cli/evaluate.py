@@ -1,4 +1,4 @@
-"""`idhand evaluate`: predictions against the truth of a data set → one table with intervals."""
+"""`idhand evaluate`: predictions and the truth of a data set → one table with intervals."""
 
 import json
 from collections import Counter
@@ -42,8 +42,8 @@ class Command:
     """Compare predictions with the truth of a data set.
 
     Prints a row for each file: mean errors over pictures, in mm, and 95 % intervals over people
-    (over pictures, where nobody knows whose hands they show).
-    Several files are compared on the pictures that they share, and each with the first.
+    (over pictures, if the people are unknown). Several files are compared on the pictures that they
+    share, each with the first.
     """
 
     predictions: Annotated[
@@ -51,17 +51,17 @@ class Command:
     ]
     """Files that `idhand predict` or `idhand refine` has written."""
     data: Annotated[Path, arg(metavar="FOLDER")]
-    """The data set that they are about, shards as `idhand synth` writes them."""
+    """The data set that they were predicted for, shards as `idhand synth` writes them."""
     out: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Folder for report.json and the whole table: table.md, table.csv, table.tex."""
+    """Folder for report.json and the full table: table.md, table.csv, table.tex."""
     joints: Literal["kinematic", "regressed"] = "kinematic"
-    """kinematic: the points that the hand turns about; regressed: from the vertices, as the paper
-    does, and for methods that predict nothing but a mesh."""
+    """kinematic: the joints of the hand model; regressed: joints from the vertices, as in the paper
+    and for methods that predict only a mesh."""
 
     def __post_init__(self):
         if not self.predictions:
             raise ValueError(
-                "no predictions; name the .npz files that `idhand predict` has written"
+                "there are no predictions; name the .npz files that `idhand predict` has written"
             )
 
 

@@ -29,27 +29,28 @@ class Command:
 
     The hand's place in the picture comes from the data set's box, its distance from the landmarks.
     Pictures in which no hand is found stay in the file as missed. A 2D network (paper_heatmaps)
-    gives keypoints in the picture alone.
+    predicts only keypoints in the picture.
     """
 
     method: Annotated[Positional[str], arg(metavar="NET.safetensors|NAME")]
-    """What `idhand train` has written, or a method of the package: landmarks (the fit without a
-    trained network), baseline, identity, identity_film."""
+    """A network that `idhand train` has written, or a method of the package: landmarks (the fit
+    without a trained network), baseline, identity or identity_film."""
     data: Annotated[Path, arg(metavar="FOLDER")]
     """The data set, shards as `idhand synth` writes them."""
     out: Annotated[Path, arg(metavar="FILE.npz")]
     """The predictions to write."""
     shapes: Annotated[str | None, arg(metavar="true|mean|PATH")] = None
-    """Each person's shape, for identity-aware networks: true, as the data set knows it; mean, the
+    """Each person's shape, for identity-aware networks: true, the one in the data set; mean, the
     average person's for everybody; a folder of profiles SUBJECT.hand.json; or a file of
     predictions, whose betas are averaged over each person's pictures."""
     detections: Annotated[Path | None, arg(metavar="FILE.npz", aliases=["--looks"])] = None
-    """Where the hands detected in the pictures are kept, with their features, for the next network
-    and `idhand refine`: read if there, else written. A file of another data set is refused."""
+    """File of the hands detected in the pictures, with their features: read if it exists, else
+    written, so that the next network and `idhand refine` need not detect them again. A file of
+    another data set is refused."""
     decoding: Decoding = "taylor"
-    """Of a 2D network's heatmaps: taylor, the peak between cells; argmax, the highest cell."""
+    """For a 2D network's heatmaps: taylor, the peak between cells; argmax, the highest cell."""
     batch: Annotated[int, arg(metavar="N")] = BATCH
-    """Hands that the network's heads take together."""
+    """Number of hands that the network's heads process together."""
 
     def __post_init__(self):
         if self.batch < 1:
@@ -155,7 +156,7 @@ def shapes_from(source: str, samples: DataSet, model: FittableHand) -> KnownBeta
             shapes = true_shapes(samples.labels(), model)
             if not shapes:
                 raise ValueError(
-                    f"{samples!r} knows no shape of hand model '{model.name}', so there is no "
+                    f"{samples!r} has no shape of hand model '{model.name}', so there is no "
                     "--shapes true; name a file or folder of calibrated ones"
                 )
             return {subject: shape.betas for subject, shape in shapes.items()}

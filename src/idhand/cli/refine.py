@@ -1,4 +1,4 @@
-"""`idhand refine`: predictions → predictions that agree with what is seen in the pictures."""
+"""`idhand refine`: predictions → predictions fitted to the points observed in the pictures."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,28 +15,26 @@ from idhand.refinement.config import EvidenceSource
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Move predicted hands so that they agree with the landmarks in their pictures.
-
-    second_order is ours; paper_adam is the optimisation of the ECCV 2022 paper.
-    """
+    """Fit predicted hands to the points and bone directions observed in their pictures."""
 
     predictions: Annotated[Positional[Path], arg(metavar="PREDICTIONS.npz")]
-    """What `idhand predict` has written."""
+    """A file from `idhand predict`."""
     data: Annotated[Path, arg(metavar="FOLDER")]
-    """The data set that they are about."""
+    """The data set that they were predicted for."""
     out: Annotated[Path, arg(metavar="FILE.npz")]
     """The refined predictions to write."""
     solver: Solver = "second_order"
+    """second_order is ours; paper_adam is the optimisation of the ECCV 2022 paper."""
     shape: ShapeUse = "given"
-    """given: the predictions' shapes stay. free: they are estimated again for each picture, and are
-    held by what is known of people's hands."""
+    """given: the predictions' shapes stay. free: they are estimated again for each picture, under
+    the population's prior."""
     directions: EvidenceSource | None = None
     """Source of the bone directions, the third dimension: the landmark net's, the predictions' or
-    both. By default the predictions', which is best on pictures like those of its training;
-    `idhand run`, made for photos, takes both."""
+    both. By default the predictions', which is best for pictures like those of the network's
+    training; `idhand run`, made for photos, uses both."""
     detections: Annotated[Path | None, arg(metavar="FILE.npz", aliases=["--looks"])] = None
-    """Where the detected hands are kept, such as the file of `idhand predict --detections`: read if
-    it is there, else written."""
+    """File of the detected hands, such as that of `idhand predict --detections`: read if it exists,
+    else written."""
 
 
 def main(command: Command) -> int:

@@ -1,4 +1,4 @@
-"""`idhand reproduce`: the paper's whole experiment on one data set, and what it shows."""
+"""`idhand reproduce`: the paper's whole experiment on one data set, and its results."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,31 +21,31 @@ from idhand.experiments.writing import write
 class Command:
     """Show what knowing the hand is worth: the paper's tables and ours, in one run.
 
-    Baseline and identity-aware networks with true, calibrated and mean shapes, without and with
-    optimisation; the calibration curve; intervals over people. A second run on the same pictures
-    starts from the hands that were detected in the first.
+    Compares the baseline and identity-aware networks with true, calibrated and mean shapes, without
+    and with optimisation, draws the calibration curve, and gives intervals over people. A second
+    run on the same pictures reuses the hands that the first one detected.
     """
 
     data: Annotated[Path, arg(metavar="FOLDER")]
     """People that no network was trained on, shards as `idhand synth` writes them."""
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """For summary.md, results.json, tables and curves."""
+    """Folder for summary.md, results.json, tables and curves."""
     nets: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Folder of baseline, identity, identity_film and confidence .safetensors (the last may be a
+    """Folder with baseline, identity, identity_film and confidence .safetensors (the last may be a
     branch of the baseline); by default the networks of the package."""
     validation: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Yet other people, by whom the networks' covariances are calibrated, instead of honesty.json
-    in the folder of --nets."""
+    """Further people, on whom the networks' covariances are calibrated; otherwise honesty.json in
+    the folder of --nets is used."""
     people: Annotated[int | None, arg(metavar="N")] = None
-    """Only this many of them."""
+    """Use only this many people."""
     pictures: Annotated[int | None, arg(metavar="N")] = None
-    """Only this many of each."""
+    """Use only this many pictures of each."""
     draws: Annotated[int, arg(metavar="N")] = 20
-    """Random choices of pictures for each point of the calibration curve."""
+    """Number of random choices of pictures for each point of the calibration curve."""
     overlap: bool = False
-    """Evaluate the calibration pictures, too, as the paper does."""
+    """Also evaluate the calibration pictures, as the paper does."""
     seed: Annotated[int, arg(metavar="N")] = 0
-    """Of the choice of calibration pictures and of the ruler's errors."""
+    """Seed for the choice of calibration pictures and for the ruler's errors."""
 
     @property
     def config(self) -> ReproduceConfig:

@@ -1,4 +1,4 @@
-"""`idhand run`: photos, folders and videos → overlays, meshes and one file of results."""
+"""`idhand run`: photos, folders and videos → a report, overlays, meshes and files of numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -71,18 +71,18 @@ _INPUTS = arg(metavar="INPUT...", help_behavior_hint="")
 class Command:
     """Estimate the 3D hands in photos and videos.
 
-    Folders are searched for photos and videos, but not the folders inside of them. Writes
-    report.html, a page to look at everything; all numbers to hands.json (photos) and hands.jsonl
-    (videos); and folders: overlays with NAME_overlay.jpg per photo and NAME_overlay.mp4 per video,
-    meshes and poses with the hands in the formats of --export.
+    Folders are searched for photos and videos, but not the folders inside them. Writes report.html,
+    a page that shows everything; hands.json (photos) and hands.jsonl (videos) with all numbers; and
+    three folders: overlays, with the hands drawn on each photo and video, and meshes and poses,
+    with the hands in the formats of --export.
     """
 
     inputs: Annotated[Positional[tuple[Path, ...]], _INPUTS]
     """Photos (JPEG, PNG, WebP, HEIC, TIFF, BMP), folders, videos."""
     identity: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Profile of the person, from `idhand calibrate`; without it each photo's shape is guessed."""
+    """Profile of the person, from `idhand calibrate`; without it each photo's shape is estimated."""
     population: Population = "all"
-    """Whose hands are usual where no --identity is given: all adults, male or female ones, or
+    """People whose hands are the prior without --identity: all adults, male or female ones, or
     children of 2 to 17 years."""
     k: Annotated[Path | None, arg(metavar="FILE")] = None
     """Camera file for pictures of this size: JSON {"K": [[...]], "dist": [...]}, a 3x3 .npy, YAML
@@ -92,18 +92,20 @@ class Command:
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("idhand_out")
     """Folder for the results."""
     export: Annotated[tuple[Format, ...], arg(metavar="FORMAT...")] = ("glb", "obj")
-    """For other programs: glb (rigged; animated for videos), npz, bvh, openxr (JSON), usd; and of
-    photos obj and ply."""
+    """For other programs: glb (rigged; animated for videos; metres, y up), bvh (moving skeleton;
+    centimetres, y up: import it into Blender with scale 0.01), usd (metres, y up), npz and openxr
+    (numbers); for photos also obj and ply (metres, y down). Steps for Blender and Unity are in
+    docs/output.md."""
     report: bool = True
-    """Write report.html, which holds the pictures."""
+    """Write report.html, which contains the pictures."""
     mirrored: bool = False
     """The pictures are mirror images, as selfie cameras make them."""
     max_hands: Annotated[int, arg(metavar="N")] = 2
-    """Most hands per picture; boxes are all read."""
+    """Maximal number of hands per picture; --boxes are always all read."""
     side: Side | None = None
-    """The side of all hands, left or right, where it is known."""
+    """Side of all hands, left or right, if it is known."""
     boxes: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Read hands in these boxes instead of looking for them; JSON or CSV, see docs/output.md."""
+    """Read the hands in these boxes instead of detecting them; JSON or CSV, see docs/output.md."""
 
     def __post_init__(self):
         if self.max_hands < 1:
@@ -276,7 +278,8 @@ class _Job:
         """At most as many hands as asked for, by score; tells if there were more."""
         most = self.command.max_hands
         if len(hands) > most:
-            say(f"{path}: more than {count(most, 'hand')} in it; the surest are kept (--max-hands)")
+            most_hands = count(most, "hand")
+            say(f"{path}: more than {most_hands} in it; the highest scores are kept (--max-hands)")
             hands = sorted(hands, key=lambda hand: -hand.score)[:most]
         return hands
 
@@ -399,7 +402,7 @@ class _Job:
             of = count(self.num_guessed, "input")
             say(
                 f"the camera of {of} is not known: a field of view of {DEFAULT_FOV_DEG:g} degrees "
-                "is assumed, so distances are a guess; --k or --fov would make them sharper"
+                "is assumed, so distances are a guess; --k or --fov makes them more accurate"
             )
         if self.report.problems:
-            print(f"{count(self.report.problems, 'problem')}, told above.")
+            print(f"{count(self.report.problems, 'problem')}, listed above.")

@@ -1,4 +1,4 @@
-"""`idhand synth`: people who do not exist, photographed: a data set on disk, a contact sheet."""
+"""`idhand synth`: photos of people who do not exist → a data set on disk, and contact sheets."""
 
 import time
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from idhand.records import Sample
 from idhand.view.gallery import contact_sheet, with_truth
 
 SPLIT_SUBJECTS = {"train": 5000, "val": 100, "test": 200}
-"""People of each split, if nothing is said."""
+"""Default number of people in each split."""
 GALLERY_PICTURES, GALLERY_QUALITY = 100, 92
 SMALLEST_PX, LARGEST_PX = 64, 1024
 
@@ -34,8 +34,8 @@ class Command:
     """Render labelled photos of hands of people who do not exist.
 
     Writes shards of 1,000 pictures with their truth (tar files in WebDataset's layout) and
-    manifest.json; `idhand.data.Shards` reads them. Interrupted or killed, the same command goes on
-    where it was. The pictures depend on the flags and the seed, not on the number of workers.
+    manifest.json; `idhand.data.Shards` reads them. After an interruption, the same command resumes.
+    The pictures depend on the flags and the seed, not on the number of workers.
     """
 
     out: Annotated[Path, arg(metavar="FOLDER")]
@@ -43,21 +43,21 @@ class Command:
     preset: Literal["standard", "video", "plain"] = "standard"
     """standard: single pictures of everything; video: sequences; plain: bare hands, flat light."""
     split: Literal["train", "val", "test"] = "train"
-    """For what; no person is in two splits."""
+    """Purpose of the set; no person is in two splits."""
     population: Literal["mixture", "men", "women"] = "mixture"
-    """Whose hands: of a mixture, half are men's."""
+    """People to draw; in a mixture, half are men."""
     subjects: Annotated[int | None, arg(metavar="N")] = None
-    """People; by default 5000, 100 or 200 of train, val or test, but no more than pictures."""
+    """Number of people; by default 5000 (train), 100 (val) or 200 (test), at most one a picture."""
     images: Annotated[int | None, arg(metavar="N")] = None
-    """Pictures in the whole set; of video a multiple of 32."""
+    """Number of pictures in the whole set; for video a multiple of 32."""
     seed: Annotated[int, arg(metavar="N")] = 0
-    """Another seed: other people and other pictures."""
+    """Another seed gives other people and other pictures."""
     size: Annotated[int, arg(metavar="PX")] = 224
     """Width and height of the pictures, 64 to 1024."""
     backgrounds: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Your own photos, without hands, to stand behind the hands as well."""
+    """Your own photos, without hands, as additional backgrounds."""
     depth: bool = False
-    """Keep depth maps, too (16 bit PNG)."""
+    """Also write depth maps (16 bit PNG)."""
     workers: Annotated[int | None, arg(metavar="N")] = None
     """Processes; by default one for each core."""
     gallery: bool = False

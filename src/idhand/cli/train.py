@@ -1,4 +1,4 @@
-"""`idhand train`: a network from a data set on disk, with checkpoints to go on from."""
+"""`idhand train`: a network from a data set on disk, with checkpoints to resume from."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +22,9 @@ class Command:
 
     baseline, identity, identity_film and confidence are ours: heads on the shipped hand net, whose
     features are computed once and kept. paper_* follow the paper, with residual networks.
-    confidence and paper_confidence add to a trained network (--start).
+    confidence and paper_confidence add a branch to a trained network (--start).
 
-    Interrupted or killed, the same command goes on where it was. On several GPUs or machines:
+    After an interruption, the same command resumes. On several GPUs or machines, use
     torchrun --no-python idhand train ...
     """
 
@@ -33,32 +33,32 @@ class Command:
     data: Annotated[Path, arg(metavar="FOLDER")]
     """Data set to learn from, such as `idhand synth` writes."""
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """For the run: log, curves for TensorBoard, checkpoints, PRESET.safetensors."""
+    """Folder for the log, curves for TensorBoard, checkpoints and PRESET.safetensors."""
     val: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Data set of other people, to look at errors while training."""
+    """Data set of other people, for validation while training."""
     start: Annotated[Path | None, arg(metavar="FILE")] = None
     """A trained network to start from."""
     imagenet: Annotated[Path | None, arg(metavar="FILE")] = None
     """ImageNet weights for paper_*, as torchvision offers them (e.g. resnet50-19c8e357.pth)."""
     cache: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """For the hand net's features; by default in the folder of --data."""
+    """Folder for the hand net's features; by default inside the folder of --data."""
     steps: Annotated[int | None, arg(metavar="N")] = None
-    """Steps of the whole training, instead of the preset's."""
+    """Number of steps, instead of the preset's."""
     batch: Annotated[int | None, arg(metavar="N")] = None
-    """Examples of one step, over all processes."""
+    """Number of examples in one step, over all processes."""
     views: Annotated[int | None, arg(metavar="N")] = None
-    """Crops of each picture whose features are kept, each jittered in its own way."""
+    """Number of differently jittered crops of each picture whose features are kept."""
     lr: Annotated[float | None, arg(metavar="X")] = None
     """Learning rate."""
     seed: Annotated[int, arg(metavar="N")] = 0
-    """Another seed: other first weights, another order."""
+    """Seed of the initial weights and of the order of examples."""
     device: str = "cpu"
     """cpu, cuda or cuda:1."""
     amp: bool = False
     """Compute in bfloat16 where that is safe."""
     in_memory: bool = False
-    """Keep all pictures in the device's memory (150 kB each) and cut crops there: for a GPU, which
-    would wait for the processes that cut them."""
+    """Keep all pictures in the GPU's memory (150 kB each) and cut crops there, because processes on
+    the CPU could not keep up."""
     workers: Annotated[int | None, arg(metavar="N")] = None
     """Processes that prepare data; by default one for each core."""
     resume: bool = False
