@@ -80,7 +80,7 @@ class Command:
     inputs: Annotated[Positional[tuple[Path, ...]], _INPUTS]
     """Photos (JPEG, PNG, WebP, HEIC, TIFF, BMP), folders, videos."""
     identity: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Profile of the person, from `idhand calibrate`; without it each photo's shape is estimated."""
+    """Profile of the person, from `idhand calibrate`; without it the shape is estimated."""
     population: Population = "all"
     """People whose hands are the prior without --identity: all adults, male or female ones, or
     children of 2 to 17 years."""
