@@ -171,7 +171,7 @@ _MANO_ORDER = np.array([-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 13])
         ("pose_space.mean", np.zeros(44), r"'pose_space.mean' of shape \(44,\), but \(45,\)"),
         ("landmarks.template", np.zeros((20, 3)), r"\(21, 3\) is needed"),
         ("measures.names", np.array(["span"]), "has no measure 'hand_length'.*it has span"),
-        ("measures.names", np.array([1]), "'measures.names' that are no texts"),
+        ("measures.names", np.array([1]), "'measures.names' that are not texts"),
         ("prior.covariance", np.eye(5), r"'prior.covariance' of shape \(5, 5\), but \(4, 4\)"),
         ("prior.mean", np.full(4, np.nan), "'prior.mean' with numbers that are not finite"),
     ],

@@ -529,7 +529,7 @@ def test_data_of_another_hand_model_is_refused(tmp_path: Path):
 def test_overlap_evaluates_all_pictures(data: Shards, tmp_path: Path):
     found = run(data, tmp_path, people=1, overlap=True)
     assert len(found.reports[BASELINE]) == NUM_PICTURES
-    assert "which are evaluated, too" in summary(found, statements(found), {})
+    assert "which are also evaluated" in summary(found, statements(found), {})
 
 
 def test_nobody_to_evaluate_is_a_sentence(data: Shards, tmp_path: Path):

@@ -94,7 +94,7 @@ def test_float16_rotations_are_rotations_and_reflections_are_not():
     assert rotations is not None
     assert make_predictions(rotations=rotations.astype(np.float16)).rotations is not None
     for wrong in (-rotations, 1.1 * rotations):
-        with pytest.raises(ValueError, match="hold a matrix that is no rotation in 6 of 6"):
+        with pytest.raises(ValueError, match="contain a matrix that is not a rotation in 6 of 6"):
             make_predictions(rotations=wrong)
     almost = rotations.copy()
     almost[3, 15] *= 1.004  # R Rᵀ off by 8e-3 is within the tolerance of 1e-2, 1.2e-2 is not
@@ -196,7 +196,7 @@ def test_what_cannot_be_concatenated():
         concatenate([first, replace(other, header={**HEADER, "method": "another"})])
     with pytest.raises(ValueError, match="only some parts have confidence"):
         concatenate([first, replace(other, confidence=None)])
-    with pytest.raises(ValueError, match="no predictions to put together"):
+    with pytest.raises(ValueError, match="no predictions to combine"):
         concatenate([])
 
 
@@ -262,7 +262,7 @@ def test_damaged_files(path: Path):
             "is not a table of text with model and method",
         ),
         ({"subject": None}, "cannot be used: it has no subject; predict again"),
-        ({"sample_id": np.arange(6)}, "cannot be used: sample_id is no list of text"),
+        ({"sample_id": np.arange(6)}, "cannot be used: sample_id is not a list of text"),
         ({"confidence": np.array(1.0)}, "confidence has 1 rows, sample_id has 6"),
         ({"found": None}, "cannot be used: it has no found; predict again"),
         ({"K": None}, "cannot be used: it has no K; predict again"),

@@ -1,9 +1,9 @@
 """Many photos of one person → one hand shape with a calibrated covariance.
 
 One shape and one set of landmark biases are shared by all photos, a pose belongs to each; all are
-solved together (the poses eliminated by a Schur complement). Where the landmark net is wrong
-about this person it is wrong in every photo: that is the bias, and since it is an unknown with
-a prior of its own, more photos do not average it away.
+solved together (the poses eliminated by a Schur complement). A landmark
+that the net misplaces on this person is misplaced in every photo: this is the bias, and because it
+is an unknown with a prior of its own, more photos do not average it away.
 """
 
 from dataclasses import dataclass, field, replace
@@ -40,11 +40,11 @@ class CalibrationConfig:
     reweightings: int = 4
     """Rounds of weighing the photos by how well they agree."""
     disagreement: float = 2.0
-    """A photo counts half once forcing the common shape on it costs this many times the usual."""
+    """A photo has half its weight if the common shape costs this many times the usual on it."""
     usual_cost: float = 2.0
-    """Least cost that counts as usual: a shape of one's own always fits a little better."""
+    """Lower bound of the usual cost: a photo's own shape always fits a little better."""
     poor_fit: float = 3.0
-    """A pose is doubtful once its own best fit costs this many times the median photo's."""
+    """A pose is doubtful if its own best fit costs this many times the median photo's."""
     drop_below: float = 0.15
     """Photos with less weight than this are dropped."""
 
@@ -101,7 +101,7 @@ class Anchor:
 
     @staticmethod
     def from_mm(hand_length_mm: float | None, sigma_mm: float = 2.0) -> "Anchor | None":
-        """Of a reading in millimetres, if there is one; a deviation without one is checked, too.
+        """Of a reading in millimetres, if there is one; the deviation is checked in any case.
 
         Raises:
             ValueError: As the class.
@@ -146,7 +146,7 @@ class Calibration:
     iterations: int
 
     def reason(self, photo: int) -> str:
-        """Why a photo counts for little, in words; empty if it counts."""
+        """Why a photo has a reduced weight; empty if it has not."""
         if float(self.weights[photo]) >= FULL_WEIGHT:
             return ""
         fit, odd = float(self.fit[photo]), float(self.disagreement[photo])
@@ -200,7 +200,7 @@ def calibrate_shape(
         new = redescending(fit / config.poor_fit) * redescending(disagreement / config.disagreement)
         new = torch.where(new < config.drop_below, torch.zeros_like(new), new)
         if not bool((new > 0).any()):
-            break  # none agrees with any other: nothing tells which one to trust
+            break  # none agrees with any other, so there is no reason to prefer one
         settled = float((new - weights).abs().max()) < 0.02
         weights = new
         if settled:

@@ -19,7 +19,7 @@ KIND = FileKind(
     remedy="predict again",
 )
 ROTATION_TOLERANCE = 1e-2
-"""How far R Rᵀ may be from the identity: float16 stays below it, what is no rotation does not."""
+"""How far R Rᵀ may be from the identity: float16 stays below, other matrices do not."""
 
 TEXTS = ("sample_id", "subject")
 ALWAYS = (*TEXTS, "is_right", "found", "K")
@@ -66,7 +66,7 @@ class Predictions:
     sample_id: tuple[str, ...]
     """`Sample.id` of each picture; no two alike."""
     subject: tuple[str, ...]
-    """Whose hand each shows; empty where nobody knows, in memory and on disk."""
+    """The person in each picture; empty where unknown, in memory and on disk."""
     is_right: Bool[np.ndarray, " pictures"]
     """The side that the method took the hand for."""
     found: Bool[np.ndarray, " pictures"]
@@ -78,7 +78,7 @@ class Predictions:
     betas: Float[np.ndarray, "pictures betas"] | None = None
     betas_cov: Float[np.ndarray, "pictures betas betas"] | None = None
     wrist_cam: Float[np.ndarray, "pictures 3"] | None = None
-    """Metres. None: the method does not say where the hand is, only its orientation and form."""
+    """Metres. None: the method predicts no position, only orientation and form."""
     verts_cam: Float[np.ndarray, "pictures verts 3"] | None = None
     """Of a method that predicts nothing but a mesh, metres. Without `wrist_cam` in the model's
     frame with the camera's axes: translation removed and nothing else."""
@@ -175,7 +175,7 @@ class Predictions:
 
         Raises:
             FileNotFoundError: If there is none.
-            ValueError: If it is no predictions file, damaged, or of another version.
+            ValueError: If it is not a predictions file, is damaged, or has another version.
         """
         path = Path(path)
         about, arrays = read_headed_arrays(path, KIND)
@@ -185,7 +185,9 @@ class Predictions:
             raise ValueError(f"{path} cannot be used: it has no {missing[0]}; predict again")
         odd = [name for name in TEXTS if stored[name].dtype.kind != "U"]
         if odd:
-            raise ValueError(f"{path} cannot be used: {odd[0]} is no list of text; predict again")
+            raise ValueError(
+                f"{path} cannot be used: {odd[0]} is not a list of text; predict again"
+            )
         values = {name: array for name, array in stored.items() if name in ARRAYS}
         texts: dict[str, Any] = {name: tuple(stored[name].tolist()) for name in TEXTS}
         try:
@@ -204,7 +206,7 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
         ValueError: If there are none, or they differ in header or fields, or share a picture.
     """
     if not parts:
-        raise ValueError("there are no predictions to put together; give at least one part")
+        raise ValueError("there are no predictions to combine; give at least one part")
     first = parts[0]
     for part in parts[1:]:
         if part.header != first.header:
@@ -319,4 +321,4 @@ def _check_numbers(
         R = np.where(seen, arrays["rotations"], np.eye(3)).astype(np.float64)
         off = np.abs(R @ R.swapaxes(-1, -2) - np.eye(3)).max((1, 2, 3))
         bad = (off > ROTATION_TOLERANCE) | (np.linalg.det(R) < 0).any(1)
-        refuse(bad, "rotations hold a matrix that is no rotation")
+        refuse(bad, "rotations contain a matrix that is not a rotation")

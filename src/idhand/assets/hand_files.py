@@ -184,7 +184,7 @@ def _check_values(name: str, array: np.ndarray, sizes: Mapping[str, int], where:
             )
     elif name.endswith(".names"):
         if array.dtype.kind != "U":
-            raise ValueError(f"{where} has '{name}' that are no texts")
+            raise ValueError(f"{where} has '{name}' that are not texts")
     elif array.dtype.kind not in "fiu" or not np.isfinite(array).all():
         raise ValueError(f"{where} has '{name}' with numbers that are not finite")
 

@@ -30,7 +30,7 @@ from idhand.predictions import Predictions
 from idhand.records import Sample
 
 PICTURE_METRICS = ("pixels", "pck_2d")
-"""That the terminal shows, too, where a method predicts points alone."""
+"""Also shown in the terminal, where a method predicts points alone."""
 MAIN_METRICS = ("mpjpe_root", "mpvpe_root", "mpvpe_scale", "mpjpe_procrustes", "rest_verts")
 """That the terminal shows; the files have all."""
 SEED = 0

@@ -36,12 +36,12 @@ class FollowedVideo:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no video; while iterating: if no frame can be decoded, or if the camera
-            is not one of its frames.
+        ValueError: If it is not a video; while iterating: if no frame can be decoded, or if the
+            camera is not one of its frames.
     """
 
     reader: VideoReader
-    """Of the video; after iterating it knows what could not be read."""
+    """Of the video; after iterating it has what could not be read."""
 
     def __init__(
         self,

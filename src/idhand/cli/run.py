@@ -275,7 +275,7 @@ class _Job:
         return each_alone(self.pipe, hands, self.camera.dist)
 
     def _strongest(self, path: Path, hands: list[HandResult]) -> list[HandResult]:
-        """At most as many hands as asked for, by score; tells if there were more."""
+        """At most as many hands as asked for, by score; prints if there were more."""
         most = self.command.max_hands
         if len(hands) > most:
             most_hands = count(most, "hand")
@@ -284,7 +284,7 @@ class _Job:
         return hands
 
     def _usable(self, path: Path, hands: list[HandResult]) -> list[HandResult]:
-        """The hands whose fit has a meaning; tells of the others."""
+        """The hands with a usable fit; prints a problem for the others."""
         usable = [hand for hand in hands if hand.status != "diverged"]
         if len(usable) < len(hands):
             failed = count(len(hands) - len(usable), "hand")

@@ -160,7 +160,7 @@ def _labelled_hand(samples: Any) -> Any:
     """The hand model of the data's labels; of labels without one, the default for 2D networks.
 
     Raises:
-        ValueError: If nobody knows the labels' hand model.
+        ValueError: If the labels' hand model is unknown.
     """
     from idhand.assets import hand
 

@@ -1,7 +1,7 @@
 """Anything that makes samples → shards on disk, by several processes, with the same bytes always.
 
 A shard appears whole or not at all, and the manifest lists it only afterwards; so whatever kills
-the writer, the same call goes on where it was.
+the writer, the same call resumes.
 """
 
 import errno
@@ -253,7 +253,7 @@ _jobs: list[_Job] = []
 
 
 def _start_worker(job: _Job) -> None:
-    """One thread for everything; the parent alone decides when to stop, and its death does, too."""
+    """One thread for everything; the parent alone decides when to stop; its end also stops them."""
     _jobs.append(job)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

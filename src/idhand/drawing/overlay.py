@@ -75,7 +75,7 @@ class OverlayStyle:
     skeleton: bool = True
     box: bool = True
     label: bool = True
-    """Side and score above the box, and a word if the fit failed."""
+    """Side and score above the box, and a note if the fit failed."""
     mesh_opacity: float = 0.72
     """0 (not seen) to 1 (hides the photo)."""
 

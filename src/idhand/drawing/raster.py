@@ -103,7 +103,7 @@ def _paint(
 ) -> Int[np.ndarray, "height width"]:
     """Index of the triangle at each pixel, -1 for none; triangles are painted in that order."""
     ids = np.full((size[1], size[0]), -1, np.int32)
-    limit = 2**14  # OpenCV's fixed-point coordinates overflow far outside of the window
+    limit = 2**14  # OpenCV's fixed-point coordinates overflow far outside the window
     corners = np.rint(points.clip(-limit, limit) * 2**_SUBPIXEL_BITS).astype(np.int32)[faces]
     for face in order:
         cv2.fillConvexPoly(ids, corners[face], int(face), shift=_SUBPIXEL_BITS)

@@ -150,7 +150,7 @@ def true_hands(
 def _wrists(
     samples: Sequence[Sample], labels: Float[np.ndarray, "batch 21 3"]
 ) -> tuple[Float[np.ndarray, "batch 3"], Bool[np.ndarray, " batch"]]:
-    """True wrists, from the keypoints where there is nothing else; zero where nobody knows."""
+    """True wrists, from the keypoints where there is nothing else; zero where unknown."""
     known = [
         s.wrist_cam if s.wrist_cam is not None else k[0]
         for s, k in zip(samples, labels, strict=True)

@@ -39,7 +39,7 @@ def point_scores(predicted: Hands, truth: Hands) -> Scores:
 
 
 def picture_scores(predicted: Hands, truth: Hands) -> Scores:
-    """Of keypoints in the picture, all that can be said of points alone."""
+    """Metrics of keypoints in the picture, the only ones for points alone."""
     scores: Scores = {}
     seen = ~truth.keypoints_px.isnan().any(-1)
     has_pixels = ~predicted.keypoints_px.isnan().any(-1).any(-1)

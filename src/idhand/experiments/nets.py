@@ -60,7 +60,7 @@ class ExperimentNetworks:
 
         Args:
             folder: Where they lie.
-            with_calibrations: Read how their covariances are calibrated, too, where that is there.
+            with_calibrations: Also read the calibrations of their covariances, if there are any.
 
         Raises:
             FileNotFoundError: If one of the networks is missing.

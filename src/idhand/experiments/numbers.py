@@ -69,7 +69,7 @@ class Statement:
         )
 
     def answer(self, num_people: int) -> str:
-        """Yes, no, or why neither can be said.
+        """Yes, no, or why it is undecided.
 
         Args:
             num_people: Of the set.
@@ -91,7 +91,7 @@ def statements(results: Results) -> tuple[Statement, ...]:
     """All six, in order."""
     parts = (
         ("A known shape beats an anonymous network", _known_shapes(results)),
-        ("Features that know the person beat a hand layer that does", _film(results)),
+        ("Giving the shape to the features is better than to the hand layer alone", _film(results)),
         ("Calibration error falls with the number of pictures", _curve(results)),
         ("Refinement helps most when the shape is right", _refinement(results)),
         ("95 % intervals cover the truth", _coverage(results)),
@@ -124,7 +124,7 @@ def is_not_above(gap: Interval) -> bool:
 def check_below(text: str, gap: Interval, num_people: int) -> Check:
     """Whether a difference is below zero; undecided where its interval covers zero.
 
-    The width of an interval falls with the root of the number of people, which says about how many
+    The width of an interval falls with the root of the number of people, which shows about how many
     would bring it clear of zero with the same estimate.
     """
     if gap.is_bounded and (gap.high < 0 or gap.low > 0):

@@ -16,7 +16,7 @@ RowNetwork = Literal["baseline", "identity", "identity_film", "landmarks"]
 ShapeName = Literal[
     "own", "own_length", "true", "calibrated", "calibrated_length", "calibrated_landmarks", "mean"
 ]
-"""Whose shape a row takes: `own` is what the picture alone says, `_length` the same once the
+"""Whose shape a row takes: `own` is estimated from the picture alone, `_length` the same once the
 hand's length is known from a ruler, `calibrated` is fused from other pictures of the person by the
 network's shapes, `calibrated_landmarks` from the same pictures' landmarks."""
 SolverName = Literal["none", "paper_adam", "second_order"]
@@ -64,7 +64,7 @@ class Row:
 
     @property
     def frees_shape(self) -> bool:
-        """Our solver estimates a shape that nobody knows; the paper's keeps the network's."""
+        """Our solver estimates an unknown shape; the paper's keeps the network's."""
         return self.shape == "own" and self.solver == "second_order"
 
 

@@ -19,7 +19,7 @@ Side = Literal["left", "right"]
 WIDE_BELOW = 3
 """With fewer pictures nothing averages out, and an outlier cannot be recognised."""
 DOUBTED = 0.7
-"""A picture that counts less deserves a reason."""
+"""A picture with a lower weight gets a reason."""
 
 
 def profiles(
@@ -114,13 +114,13 @@ def _check(predictions: Predictions, fusion: FusionConfig, model: FittableHand) 
 
 
 def _uses(rows: Sequence[int], usable: Sequence[int], shape: PersonShape) -> tuple[PhotoUse, ...]:
-    """What became of each of a person's pictures."""
+    """How each of a person's pictures was used."""
     assert shape.weights is not None
     weights = dict(zip(usable, shape.weights.tolist(), strict=True))
     uses = []
     for row in rows:
         weight = float(weights.get(row, 0.0))
-        reason = "" if weight >= DOUBTED else "counts less than the other pictures"
+        reason = "" if weight >= DOUBTED else "agrees less with the other pictures"
         if row not in weights:
             reason = "no hand found"
         uses.append(PhotoUse(weight=weight, reason=reason))

@@ -188,7 +188,7 @@ def chosen_pictures(data: DataSet, config: ReproduceConfig) -> tuple[DataSet, li
     """The pictures to use and their labels, without pixels.
 
     Raises:
-        ValueError: If nobody knows whose hand some picture shows.
+        ValueError: If the person in some picture is unknown.
     """
     every = list(data.labels())
     by_person = rows_by_subject(sample.subject for sample in every)

@@ -340,7 +340,7 @@ def _numbers(interval: Interval) -> dict[str, Any]:
 def _answer(check: Check) -> str:
     """What stands before a check's text."""
     if check.people_needed is not None:
-        return f"undecided ({people_text(check.people_needed)} people would do)"
+        return f"undecided ({people_text(check.people_needed)} people are needed)"
     return YES_NO[check.holds]
 
 
@@ -355,11 +355,11 @@ def summary(results: Results, decided: Sequence[Statement], found: Mapping[str, 
         f"found in {about['num_found']:,} of all {about['num_pictures']:,}. Shapes are calibrated "
         f"from {pictures['min']} to {pictures['max']} pictures a person "
         f"({pictures['mean']:.1f} on average), "
-        + ("which are evaluated, too." if about["overlap"] else "none of which is evaluated."),
+        + ("which are also evaluated." if about["overlap"] else "none of which is evaluated."),
         "",
         f"The shape of {about['num_people_with_shape']} people is known in the hand model "
-        f"'{about['model']}'; rows that need it are about them. Every number is followed by its "
-        "95 % interval, by bootstrap over people. Differences are paired by picture; negative is "
+        f"'{about['model']}'; rows that need a shape are about these people. Every number is "
+        "followed by its 95 % interval, by bootstrap over people. Differences are paired by picture; negative is "
         "better.",
         "",
     ]
@@ -370,7 +370,7 @@ def summary(results: Results, decided: Sequence[Statement], found: Mapping[str, 
         answer = statement.answer(about["num_people_with_shape"])
         lines += [f"## {statement.number}. {statement.title}: {answer}", ""]
         if not statement.checks:
-            lines += ["Nothing can be said: nobody's shape is known.", ""]
+            lines += ["This cannot be decided: no person's shape is known.", ""]
             continue
         lines += [f"- {_answer(check)}: {check.text}" for check in statement.checks] + [""]
     lines += ["## Tables", ""]

@@ -36,7 +36,7 @@ def fit_covariance_calibration(
     The likelihood is that of the fused shapes of random photos, as many as each of `sizes` where
     the person has them. The shared error's directions are those in which fused shapes are off;
     its size along each follows, with the scale, by maximum likelihood. People who had no part in
-    a fit (in folds) then tell by how much covariances are still too small.
+    a fit (in folds) then show by how much covariances are still too small.
 
     Args:
         people: Betas and covariances that the network states for each person's photos.
@@ -47,7 +47,7 @@ def fit_covariance_calibration(
         seed: Of the draws.
 
     Raises:
-        ValueError: If there are too few people to tell anything.
+        ValueError: If there are too few people.
     """
     if len(people) < 5:
         raise ValueError(f"covariances are calibrated on 5 people or more, there are {len(people)}")

@@ -37,11 +37,11 @@ class FusionConfig:
     temperature: float = 1.0
     """Of the softmax, in units of the confidence."""
     covariance_calibration: CovarianceCalibration | None = None
-    """None: stated covariances are taken as they are, and no error is shared."""
+    """None: predicted covariances are used unchanged, and no error is shared."""
     reweightings: int = 4
     """Rounds of weighing the photos by how well they agree."""
     disagreement: float = 2.0
-    """A photo counts half once it is this many times as far off as is usual."""
+    """A photo has half its weight if it is this many times as far off as usual."""
     drop_below: float = 0.15
     """Photos with less weight than this are dropped."""
 
@@ -297,7 +297,7 @@ def agreement(
 ) -> Float[Tensor, "*batch photos"]:
     """Weights that fall with the distance from the others' shape (redescending).
 
-    Of two photos nobody knows which one to trust, so both count.
+    Of two photos that disagree, neither can be preferred, so both keep their weight.
     """
     weights = torch.ones_like(photos.betas[..., 0])
     if weights.shape[-1] < 3:

@@ -175,7 +175,7 @@ class DetectionCache:
     """Detected hands of data sets, in a file if there is a path; one rule for files that differ.
 
     A file of other pictures, or with features of another network, is refused with what differs;
-    only a run's own file in its own folder (`is_own`) is replaced, and `note` says so.
+    only a run's own file in its own folder (`is_own`) is replaced, and `note` reports it.
     """
 
     path: Path | None = None

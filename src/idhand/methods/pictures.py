@@ -48,7 +48,7 @@ def predict_images(
         samples: Gone through once, few crops in memory at a time.
         cut: Where the crops lie: about the data set's box, as the paper's, or about the landmarks.
         betas: As in `predict`.
-        points: Landmarks in the pictures; without them nobody knows where the hands are
+        points: Landmarks in the pictures; without them it is unknown where the hands are
             (`wrist_cam` is None). Hands that they lack count as not found.
         model: As in `predict`.
         method: As in `predict`.

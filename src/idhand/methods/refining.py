@@ -69,7 +69,7 @@ def refine(
     """Move predicted hands so that they agree with what was seen in their pictures.
 
     Hands that one of the two lacks count as not found. Hands whose landmarks fit no hand keep their
-    form, and are placed in closed form. The header's method says what was added.
+    form, and are placed in closed form. The header's method records what was done.
 
     Args:
         predictions: With rotations and betas.

@@ -48,7 +48,7 @@ class HandBackbone(nn.Module):
         # In a tuple a frozen net is not a submodule, so it is neither saved nor trained.
         self._frozen: tuple[GraphNet, ...] = ()
         if is_trained:
-            net.requires_grad_(True).without_gradient("handedness")  # it is no feature
+            net.requires_grad_(True).without_gradient("handedness")  # it is not a feature
             self.net = net
         else:
             self._frozen = (net.eval().requires_grad_(False),)

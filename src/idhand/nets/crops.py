@@ -85,7 +85,7 @@ def view_of(
 
 
 def crop_of(rgb: UInt8[np.ndarray, "height width 3"], view: View) -> UInt8[np.ndarray, "224 224 3"]:
-    """The crop, always of a right hand; what lies outside of the picture is black."""
+    """The crop, always of a right hand; everything outside the picture is black."""
     return crop(rgb, view.roi)
 
 

@@ -32,7 +32,7 @@ class Reader:
 
         Raises:
             FileNotFoundError: If there is none.
-            ValueError: If it is no network for this hand model on a frozen hand net.
+            ValueError: If it is not a network for this hand model on a frozen hand net.
         """
         net = load_regressor(path, hand_model=hand_model)
         if not net.is_frozen or net.config.identity == "given":

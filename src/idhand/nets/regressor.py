@@ -36,7 +36,7 @@ class RegressorConfig:
 
     backbone: BackboneName
     tune: bool = False
-    """Of a hand net: train its weights, too, which are then the network's own."""
+    """Of a hand net: also train its weights, which are then the network's own."""
     identity: IdentityUse
     """`predicted`: the shape comes from the picture. `given`: it must be given, and only the hand
     layer uses it (the paper). `film`: where it is given, it also changes the features."""
@@ -80,7 +80,7 @@ class RegressorConfig:
         if min((self.num_betas, *widths)) < 1:
             raise ValueError("widths and numbers of betas must be 1 or more")
         if self.start == "official" and self.update == "multiply":
-            raise ValueError("the official start is no rotation; it needs update='add'")
+            raise ValueError("the official start is not a rotation; it needs update='add'")
         if self.identity == "given" and (self.shape_cov or self.confidence != "none"):
             raise ValueError(
                 "a network with identity='given' predicts no shape, so it has neither a shape's "
@@ -339,7 +339,7 @@ def identity_film_network(hand_model: str, num_betas: int) -> RegressorConfig:
 
 
 def official_baseline_network(hand_model: str, num_betas: int) -> RegressorConfig:
-    """The authors' baseline, with its additive updates from a start that is no rotation."""
+    """The authors' baseline, with its additive updates from a start that is not a rotation."""
     return RegressorConfig(
         backbone="resnet50",
         identity="predicted",

@@ -29,7 +29,7 @@ def hand_results(
         hands: What was fitted.
         seen: Their observations.
         solution: What came out.
-        shape_cov: Covariance of the known person's betas; None: the shape was estimated, too.
+        shape_cov: Covariance of the known person's betas; None: the shape was also estimated.
     """
     state, model = solution.state, objective.model
     rotations = torch.cat((state.R[:, None], model.pose_space.rotations(state.angles)), 1)

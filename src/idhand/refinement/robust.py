@@ -11,7 +11,7 @@ def redescending(
     """1 for small ratios, one half at 1, falling with the fourth power.
 
     Args:
-        ratio: How odd each one is, in units of the oddness that counts half.
+        ratio: Each one's deviation, in units of the deviation that halves the weight.
         drop_below: Weights below this become zero.
     """
     weight = 1 / (1 + ratio**4)

@@ -5,17 +5,17 @@ import math
 MAX_GAP_S = 1.0
 """A hand that was out of sight for longer is another hand: it may be another person's."""
 MIN_STEP_S = 1e-3
-"""From frame to frame where a video's times do not increase; single precision still tells such
-times apart two hours into a video."""
+"""From frame to frame where a video's times do not increase; single precision still distinguishes
+such times two hours into a video."""
 MAX_TIME_S = 1e9
-"""Thirty years; later times are no times."""
+"""Thirty years; later times are errors."""
 
 
 class Clock:
     """A video's times, made to increase.
 
-    Times of damaged videos may stand still, go back or be no times at all. Such a frame comes as
-    long after the last one as the video says, within `MIN_STEP_S` and `MAX_GAP_S`, until the
+    Times of damaged videos may stand still, go back or be invalid. Such a frame comes as long
+    after the last one as the video states, within `MIN_STEP_S` and `MAX_GAP_S`, until the
     video's own time has caught up.
     """
 

@@ -1,4 +1,4 @@
-"""Left or right: what all frames that show a hand say together."""
+"""Left or right: the vote of all frames that show a hand."""
 
 import math
 from collections import Counter
@@ -22,12 +22,12 @@ class Votes:
         """How many frames show two hands as one person's."""
 
     def limited(self, probability: float) -> float:
-        """A frame's probability as far as it is believed."""
+        """A frame's probability, limited to `vote_limit`."""
         limit = self._config.vote_limit
         return min(max(probability, 1 - limit), limit)
 
     def take(self, numbers: Sequence[int], seen: Sequence[Detection], time_s: float) -> None:
-        """Count what a frame shows of these hands."""
+        """Add one frame's votes on these hands."""
         for number, detection in zip(numbers, seen, strict=True):
             p = self.limited(detection.right_probability)
             since_s = time_s - self._last_s.get(number, -math.inf)

@@ -41,7 +41,7 @@ class TrainConfig:
     """Share of examples for which the betas are withheld from a network that can do without."""
     identity_noise: float = 0.0
     """Standard deviation, in betas, of the noise on the betas given to the network: calibrated
-    shapes are noisy, too."""
+    shapes are also noisy."""
     num_verts: int | None = 128
     """About how many vertices the mesh terms compare; None: all."""
     confidence_target: ConfidenceTarget = "shape"

@@ -43,7 +43,7 @@ class ImageHands:
     dist: Distortion = None
     """Lens distortion as it was given; a fish-eye is a `Lens`, also when read back."""
     mirrored: bool = False
-    """The picture was said to be a mirror image."""
+    """Whether the picture was given as a mirror image."""
     hands: tuple[HandResult, ...]
     """Read back without a model, their meshes are empty."""
     names: tuple[str, ...] = ()

@@ -124,7 +124,7 @@ def export_motion(
     formats: Sequence[Format],
     fps: float,
 ) -> list[Path]:
-    """Write a video's hands in each of the formats that hold motion; OBJ and PLY are passed over.
+    """Write a video's hands in each of the formats that hold motion; OBJ and PLY are skipped.
 
     Args:
         folder: Where to; it exists.

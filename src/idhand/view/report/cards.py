@@ -22,7 +22,7 @@ class ReportPhoto:
     name: str
     """As the user named it."""
     rgb: UInt8[np.ndarray, "height width 3"] | None
-    """None if the photo itself is no longer there; its hands are shown all the same."""
+    """None if the photo no longer exists; its hands are shown nevertheless."""
     width: int
     height: int
     """Of the picture that the hands belong to, px."""
