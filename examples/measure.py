@@ -2,8 +2,8 @@
 
     python examples/measure.py [--hand-length-mm MM] [PHOTO ...]
 
-The photos are of one person; without any they are bundled pictures. A ruler's reading of the hand's
-length (crease at the wrist to the tip of the middle finger) makes all measures absolute.
+The photos must show one person; without any, bundled pictures are used. A ruler's reading of the
+hand's length (crease at the wrist to the tip of the middle finger) makes all measures absolute.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Your own intrinsics: distance is in proportion to the focal length, so a known one pays.
+"""Use your own intrinsics: distance is proportional to the focal length, so knowing it pays.
 
     python examples/own_camera.py [PHOTO CAMERA]
 

@@ -2,7 +2,7 @@
 
     python examples/personalise_and_export.py [PHOTO PHOTO ...]
 
-The photos are of one person; without arguments they are bundled pictures. Writes the profile
+The photos must show one person; without arguments, bundled pictures are used. Writes the profile
 me.hand.json and the first photo's hand as rigged GLB, PLY, npz, BVH and OpenXR joints.
 """
 

@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> None:
     path = Path(arguments[0]) if arguments else moving_camera()
     pipe, recorder = idhand.load(), MotionRecorder()
     tracker, video = Tracker(pipe), VideoReader(path)
-    # Of a live stream, tracker.step does both at once. Of a file, all frames vote on the sides of
-    # the hands before the first one is fitted.
+    # For a live stream, tracker.step does both at once. Of a file, all frames vote on the sides
+    # of the hands before the first one is fitted.
     found = [tracker.find(frame.rgb, frame.time_s) for frame in video]
     for frame, hands in zip(video, found, strict=True):
         recorder.add(frame.index, frame.time_s, tracker.fit(frame.rgb, hands))

@@ -183,7 +183,7 @@ def test_rare_readings_surprise() -> None:
     sentence = surprise_at(anchor, model, model.prior, person)
     assert sentence is not None
     assert "4.0 standard deviations" in sentence
-    assert f"the profile says {1e3 * mean:.0f} mm" in sentence
+    assert f"the profile has {1e3 * mean:.0f} mm" in sentence
     usual = Anchor(hand_length=mean + 2 * spread, sigma=0.002)
     assert surprise_at(usual, model, model.prior, person) is None
 

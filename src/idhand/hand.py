@@ -109,7 +109,7 @@ class PoseSpace:
 
 @dataclass(frozen=True, kw_only=True)
 class BonePoints:
-    """Points fixed to bones, linear in the shape, such as those that a landmark net marks."""
+    """Points fixed to bones, linear in the shape, such as those of a landmark net."""
 
     template: Float[Tensor, "points 3"]
     """At rest, mean shape, metres."""
@@ -153,7 +153,7 @@ class Measures:
     def path(self, name: str, betas: Float[Tensor, " betas"]) -> Float[Tensor, "points 3"]:
         """Where a measure runs over the hand at rest, from end to end, in metres.
 
-        A part that counts less than fully is cut there; a loop comes back to where it began.
+        A part with a weight below one is cut there; a loop ends where it began.
 
         Raises:
             ValueError: If the model has no measure of that name.
@@ -339,7 +339,7 @@ class HandModel:
 
 @dataclass(frozen=True, kw_only=True)
 class FittableHand(HandModel):
-    """A right hand that can be fitted to pictures: how it bends, where it is seen, who has which.
+    """A right hand that can be fitted to pictures: with pose space, landmarks, measures and prior.
 
     Raises:
         ValueError: If a part is missing, or the hand is a left one.
@@ -347,7 +347,7 @@ class FittableHand(HandModel):
 
     pose_space: PoseSpace
     landmarks: BonePoints
-    """The 21 points that the landmark net marks."""
+    """The 21 points of the landmark net."""
     measures: Measures
     """Among them `HAND_LENGTH`."""
     prior: ShapePrior

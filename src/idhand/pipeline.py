@@ -72,7 +72,7 @@ class PipelineConfig:
     min_presence: float = 0.6
     """Calibration leaves out photos with a lower detection score."""
     network: Path | Literal["shipped"] | None = "shipped"
-    """A trained network whose pose is the start and is observed, too; None: landmarks alone."""
+    """A trained network whose pose is the start and an observation; None: landmarks alone."""
 
     def build(self) -> "Pipeline":
         """Load nets and hand model.
@@ -107,8 +107,8 @@ class Pipeline:
     model: FittableHand
     reader: Reader | None = None
     covariance_calibration: CovarianceCalibration | None = None
-    """Of the network's shapes: `honesty.json` beside its file. Without, they
-    do not count in a calibration."""
+    """Of the network's shapes, from `honesty.json` beside its file. Without it, calibration does
+    not use these shapes."""
 
     @property
     def prior(self) -> ShapePrior:
@@ -314,7 +314,7 @@ class Pipeline:
             ValueError: If no photo shows a usable hand, or an argument is out of range.
 
         Warns:
-            RareHandWarning: If hands of the ruler's length are very rare; says what came out.
+            RareHandWarning: If hands of the ruler's length are very rare; with the result.
         """
         anchor, dist = Anchor.from_mm(hand_length_mm, hand_length_sigma_mm), lens_of(dist)
         photos: list[HandInImage | str] = []
@@ -401,8 +401,8 @@ def surprise_at(
     found = person.measurements[HAND_LENGTH]
     return (
         f"a hand length of {1e3 * anchor.hand_length:g} mm is {off:.1f} standard deviations from "
-        f"what people's hands are ({1e3 * expected:.0f} ± {1e3 * spread:.0f} mm); the profile says "
-        f"{found.value_mm:.0f} mm ({found.low_mm:.0f} to {found.high_mm:.0f}). Check the reading: "
+        f"the mean of people's hands ({1e3 * expected:.0f} ± {1e3 * spread:.0f} mm); the profile "
+        f"has {found.value_mm:.0f} mm ({found.low_mm:.0f} to {found.high_mm:.0f}). Check the reading: "
         "wrist crease to the tip of the middle finger, hand flat, in millimetres"
     )
 

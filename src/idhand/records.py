@@ -1,4 +1,4 @@
-"""What the stages hand on to each other, and to the user. Plain data; NumPy only."""
+"""Records that the stages pass on, and the user gets. Plain data; NumPy only."""
 
 import math
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ FLIP.setflags(write=False)
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """One hand seen in one image: what the landmark net says, before any hand model."""
+    """One hand in one image as the landmark net predicts it, before any hand model."""
 
     is_right: bool
     """The person's right hand. Decided from `right_probability` and from the other hands of the
@@ -161,7 +161,7 @@ class Sample:
     """xyxy box of the keypoints; may leave the picture."""
     subject: str | None
     """Name of the person; the same in all pictures of one person, within the data set. None if
-    nobody knows whose hand it is."""
+    it is unknown."""
     model: str | None
     """Name of the hand model that `betas` and `rotations` belong to; may differ between samples of
     one data set (MANO has a model for each side)."""
@@ -181,8 +181,8 @@ class Sample:
     wrist, skin or sleeve)."""
     parts: UInt8[np.ndarray, "height width"] | None
     """What each pixel shows: 0 background, 1–16 the hand's joints in their order, 17 its forearm or
-    sleeve, 18 something that is not this hand (an object, another hand), 19 this hand where nobody
-    knows which joint (a mask without parts)."""
+    sleeve, 18 something that is not this hand (an object, another hand), 19 this hand in a mask
+    without parts."""
     dataset: str
     id: str
     """Unique within the data set."""
@@ -193,7 +193,7 @@ class Sample:
 
     @property
     def mask(self) -> Bool[np.ndarray, "height width"] | None:
-        """Where the hand is seen, without its forearm."""
+        """Pixels that show the hand, without its forearm."""
         if self.parts is None:
             return None
         return (self.parts >= 1) & (self.parts <= HAND_PARTS) | (self.parts == UNPARTED_HAND)
@@ -222,4 +222,4 @@ class Sample:
 
 HAND_PARTS, FOREARM_PART, OTHER_PART, UNPARTED_HAND = 16, 17, 18, 19
 """Values of `Sample.parts`: the last joint's, the forearm or sleeve, everything else, and the hand
-where its joints are not told apart."""
+in a mask without parts."""

@@ -1,8 +1,7 @@
 """Hand models by name: the built-in open hand, and those in the user's folder.
 
-A hand model is asked for by its name everywhere: networks, predictions, profiles and data sets say
-which one they belong to. Another one is added once, as a file, and is then there for every command
-and every process.
+Networks, predictions, profiles and data sets name the hand model that they belong to. Another model
+is added once, as a file, and is then available to every command and every process.
 """
 
 import json

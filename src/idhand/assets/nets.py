@@ -51,7 +51,7 @@ class GraphNet(nn.Module):
         return [node["output"] for node in self.nodes if node["op"] not in FLAT_NODES]
 
     def without_gradient(self, output: str) -> None:
-        """Freeze the weights of the layer that makes an output that nobody will ask for."""
+        """Freeze the weights of the layer that makes an unused output."""
         last = self.output_names[output]
         while (node := next(n for n in self.nodes if n["output"] == last))["op"] != "linear":
             (last,) = node["inputs"]

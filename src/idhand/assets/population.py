@@ -26,7 +26,7 @@ _POPULATIONS: Mapping[Sex, str] = {"women": "female", "men": "male"}
 class Spread:
     """How a measure is distributed among adults, in mm, taken as normal.
 
-    Either among women and among men, or among all adults, where they are not known apart.
+    Either among women and among men, or among all adults, where these have no separate values.
     """
 
     women: NormalDist | None = None

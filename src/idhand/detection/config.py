@@ -14,14 +14,14 @@ class DetectorConfig(ReadingConfig):
     palm: PalmConfig = field(default_factory=PalmConfig)
     sides: SideConfig = field(default_factory=SideConfig)
     box_scale: float = 1.6
-    """Side of the square that is looked at first over the longer side of a known box; of 1.3 to
+    """Side of the first square that is read, over the longer side of a known box; of 1.3 to
     2.3, 1.5 and 1.7 miss the fewest hands (studio, validation)."""
     search_presence: float = 0.8
     """Least presence of a hand found without a palm, by rotating the image, 0..1."""
     paddings: tuple[float, ...] = (0.0, 0.25, 0.5, 0.8)
     """Margins tried in turn around the image, as a fraction of its longer side."""
     tiled_aspect: float = 2.0
-    """Longer over shorter side from which tiles of an image are searched for palms, too: in 80
+    """Longer over shorter side from which tiles of an image are also searched for palms: in 80
     hands of two sizes side by side, the whole image shows 45 palms, tiles show all."""
     num_rotations: int = 8
     """Rotations of the full image tried when no palm leads to a sure hand; 0 = do not try."""

@@ -174,8 +174,8 @@ class HandDetector:
     ) -> Detection | None:
         """Read the hand in a box that is known already, as data sets give it.
 
-        The palm detector is not asked. Where an upright look leads to no hand, the box is looked at
-        in `num_rotations` rotations, and the surest one leads to the second look: of the studio's
+        The palm detector is not used. If an upright reading finds no hand, the box is read in
+        `num_rotations` rotations, and the one with the highest score is read again: of the studio's
         validation pictures, 7 % are missed instead of 9.
 
         Args:
@@ -311,7 +311,7 @@ class HandDetector:
     def _second_look(
         self, rgb: UInt8[np.ndarray, "height width 3"], first: list[Reading], views: int
     ) -> list[Reading]:
-        """Look again at ROIs that follow from the first landmarks; drop what is no hand."""
+        """Read the ROIs that follow from the first landmarks; drop what is not a hand."""
         looks = self._look(rgb, [self._landmark_roi(r.points_px) for r in first], views)
         if views == 1:
             looks = [merged([b, a], self.config) for a, b in zip(first, looks, strict=True)]

@@ -359,8 +359,8 @@ def summary(results: Results, decided: Sequence[Statement], found: Mapping[str, 
         "",
         f"The shape of {about['num_people_with_shape']} people is known in the hand model "
         f"'{about['model']}'; rows that need a shape are about these people. Every number is "
-        "followed by its 95 % interval, by bootstrap over people. Differences are paired by picture; "
-        "negative is better.",
+        "followed by its 95 % interval, by bootstrap over people. Differences are paired by "
+        "picture; negative is better.",
         "",
     ]
     if results.left_out:

@@ -23,33 +23,33 @@ SMALLEST = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
-    """Noise of the evidence and strength of the priors."""
+    """Noise of the observations and strength of the priors."""
 
     sigma_px: float = 0.02
     """Deviation of a landmark, as a share of the hand's length in the image."""
     sigma_direction: float = 0.22
     """Deviation of a unit bone direction of the net's world points, per axis."""
     unseen_sigma_px: float = 0.3
-    """As `sigma_px`, of landmarks outside the picture: the net guesses them from the rest. They are
-    0.10 to 0.13 off per axis, a hand's all the same way, so that together they say what one of them
-    says (docs/results.md)."""
+    """As `sigma_px`, of landmarks outside the picture, which the net infers from the others. They
+    are 0.10 to 0.13 off per axis, all of a hand in the same direction, so that together they have
+    the information of one (docs/results.md)."""
     unseen_sigma_direction: float = 1.0
-    """As `sigma_direction`, of bones with an end that is not seen."""
+    """As `sigma_direction`, of bones with an end outside the picture."""
     robust_px: float = 3.0
-    """Residuals beyond this many sigmas count less and less (Cauchy)."""
+    """Residuals beyond this many sigmas have less and less weight (Cauchy)."""
     robust_direction: float = 2.0
     """The same for directions."""
     pose_weight: float = 2.0
-    """Strength of the pose prior; above 1, since a landmark's errors are not independent."""
+    """Strength of the pose prior; above 1, because the errors of landmarks are not independent."""
     limit_sigma: float = 0.05
     """Softness of the joint limits in radians."""
     evidence_scale: float = 1.0
-    """Weight of all evidence against the priors: below one where residuals are not independent."""
+    """Weight of all observations against the priors; below 1 if residuals are not independent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """What was seen of a batch of right hands."""
+    """What is observed of a batch of right hands."""
 
     points_px: Float[Tensor, "batch 21 2"]
     sigma_px: Float[Tensor, "batch 21"]

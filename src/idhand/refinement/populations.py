@@ -1,4 +1,4 @@
-"""What a network says of a shape under one population's prior, carried over to another's."""
+"""Shapes that a network predicts under one population's prior → under another's."""
 
 import torch
 from jaxtyping import Float
@@ -12,9 +12,9 @@ def under_population(
 ) -> ShapePrior:
     """The posterior that pictures would have led to under another prior.
 
-    Pictures show proportions, not size, and a network answers with hands of the size that it was
-    trained on. The priors are therefore exchanged for shapes brought to the mean hand's size, with
-    the size itself beside them.
+    Pictures show proportions, not size, and a network predicts hands of the size that it was
+    trained on. The priors are therefore exchanged for shapes scaled to the mean hand's size, with the size
+    itself kept separate.
 
     Args:
         model: Of the betas.

@@ -1,4 +1,4 @@
-"""How far a fit is from what was seen, and how sure it is."""
+"""The residual of a fit and its uncertainty."""
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from idhand.refinement.objective import Objective, Observations, State
 
 
 def residual_px(objective: Objective, state: State, seen: Observations) -> Float[Tensor, " batch"]:
-    """Root mean square distance between fitted and seen landmarks."""
+    """Root mean square distance between fitted and observed landmarks."""
     *_, points = objective.kinematics(state)
     off = project(points, seen.K) - seen.points_px
     return off.square().sum(-1).mean(-1).sqrt()
@@ -24,19 +24,19 @@ def uncertainty(
 ) -> tuple[Float[Tensor, "batch 21"], Float[Tensor, " batch"]]:
     """Standard deviation of the keypoints about the wrist (batch, 21) and of the depth, metres.
 
-    Laplace approximation. A known shape brings its own covariance: what of it the image cannot
-    see (above all size) goes into the depth in full.
+    Laplace approximation. A known shape brings its own covariance: the part that the image
+    does not determine (above all size) goes fully into the depth.
 
     Args:
         objective: Of the fit.
         on_joints: The same with the keypoints in place of the landmark points.
         state: What came out.
-        seen: The evidence.
-        shape_cov: Covariance of the known person's betas; None: the shape was estimated, too.
+        seen: The observations.
+        shape_cov: Covariance of the known person's betas; None: the shape was also estimated.
     """
     H = objective.linearise(state, seen, shape=True).hessian
     num_pose = 6 + state.angles.shape[-1]
-    # A limit bounds one side only: of an angle that is not seen, it says little.
+    # A limit bounds one side only, so it has little information on an angle that is not observed.
     free = objective.limit_hessian(state.angles) * objective.unseen_angles(seen)
     H[:, 6:num_pose, 6:num_pose] -= torch.diag_embed(free)
     if shape_cov is None:

@@ -38,7 +38,7 @@ class MeasureRow:
     interval: str
     """E.g. `197.8 to 205.6`."""
     groups: Mapping[str, Bar]
-    """5th to 95th percentile of `women` and `men`, or of `adults` if those are not known apart."""
+    """5th to 95th percentile of `women` and `men`, or of `adults` if these have no values."""
     own: Bar
     """The person's 95 % interval."""
     dot: float
