@@ -402,8 +402,8 @@ def surprise_at(
     return (
         f"a hand length of {1e3 * anchor.hand_length:g} mm is {off:.1f} standard deviations from "
         f"the mean of people's hands ({1e3 * expected:.0f} ± {1e3 * spread:.0f} mm); the profile "
-        f"has {found.value_mm:.0f} mm ({found.low_mm:.0f} to {found.high_mm:.0f}). Check the reading: "
-        "wrist crease to the tip of the middle finger, hand flat, in millimetres"
+        f"has {found.value_mm:.0f} mm ({found.low_mm:.0f} to {found.high_mm:.0f}). Check the "
+        "reading: wrist crease to the tip of the middle finger, hand flat, in millimetres"
     )
 
 

@@ -13,8 +13,8 @@ def under_population(
     """The posterior that pictures would have led to under another prior.
 
     Pictures show proportions, not size, and a network predicts hands of the size that it was
-    trained on. The priors are therefore exchanged for shapes scaled to the mean hand's size, with the size
-    itself kept separate.
+    trained on. The priors are therefore exchanged for shapes scaled to the mean hand's size, with
+    the size itself kept separate.
 
     Args:
         model: Of the betas.
