@@ -80,7 +80,7 @@ def test_people_are_listed_by_number(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [line.partition(":")[0] for line in lines[:3]] == ["anna", "person-2", "person-10"]
     unknown = replace(predictions, subject=("",) * len(predictions))
     assert calibrate(unknown, tmp_path) == 2
-    assert "nobody knows whose hand they show" in capsys.readouterr().err
+    assert "do not say whose hand they show" in capsys.readouterr().err
 
 
 def test_modes_and_a_ruler(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

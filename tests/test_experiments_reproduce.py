@@ -510,7 +510,7 @@ def test_a_statement_is_decided_by_all_of_its_checks():
 
 def test_pictures_of_unknown_people_are_refused(tmp_path: Path):
     unknown = MemoryData(replace(scene(index)[0], subject=None) for index in range(3))
-    with pytest.raises(ValueError, match="nobody knows whose hand they show"):
+    with pytest.raises(ValueError, match="do not say whose hand they show"):
         reproduce(unknown, tmp_path, nets())
     fitted = MemoryData(
         replace(sample, betas=np.full(16, float(index)))

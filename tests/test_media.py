@@ -339,7 +339,7 @@ def test_camera_files_that_are_none(tmp_path: Path, text: str, sentence: str):
 
 def test_pickles_are_not_opened(tmp_path: Path):
     np.save(tmp_path / "k.npy", np.array([object()]), allow_pickle=True)
-    with pytest.raises(ValueError, match="no camera file"):
+    with pytest.raises(ValueError, match="not a camera file"):
         read_camera(tmp_path / "k.npy")
 
 

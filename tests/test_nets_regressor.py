@@ -237,7 +237,7 @@ def test_mistakes_are_named():
     for sizes in ({"hidden": (8, 0)}, {"trunk": 0}, {"num_betas": 0}, {"shape_hidden": (-1,)}):
         with pytest.raises(ValueError, match="1 or more"):
             replace(SMALL, **sizes)
-    with pytest.raises(ValueError, match="no rotation"):
+    with pytest.raises(ValueError, match="not a rotation"):
         RegressorConfig(
             hand_model="idhand-open-1",
             num_betas=16,

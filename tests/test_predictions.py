@@ -101,7 +101,7 @@ def test_float16_rotations_are_rotations_and_reflections_are_not():
     assert make_predictions(rotations=almost).rotations is not None
     almost[3, 15] *= 1.002
     almost[5, 7, 0] *= -1.0
-    with pytest.raises(ValueError, match=r"no rotation in 2 of 6 pictures \(first: 0-003\)"):
+    with pytest.raises(ValueError, match=r"not a rotation in 2 of 6 pictures \(first: 0-003\)"):
         make_predictions(rotations=almost)
 
 
