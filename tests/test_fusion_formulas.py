@@ -202,7 +202,7 @@ def test_what_is_no_covariance_is_refused() -> None:
     lopsided = EYE.clone()
     lopsided[0, 1] = 0.5
     for shared in (lopsided, EYE * float("nan"), EYE - 1.1 * torch.diag(EYE[0])):
-        with pytest.raises(ValueError, match="is no covariance matrix"):
+        with pytest.raises(ValueError, match="is not a covariance matrix"):
             replace(fine, shared=shared)
     assert replace(fine, shared=EYE - torch.diag(EYE[0])).shared[0, 0] == 0, "known exactly"
 
