@@ -132,7 +132,7 @@ def test_rows_of_each_person():
     names = ["b", "a", "b", "c"]
     assert rows_by_subject(names, purpose="x") == {"b": [0, 2], "a": [1], "c": [3]}
     for unknown in (None, ""):
-        with pytest.raises(ValueError, match=r"^calibration puts .* of 1 of 5 pictures"):
+        with pytest.raises(ValueError, match=r"^calibration combines .* 1 of 5 pictures"):
             rows_by_subject([*names, unknown], purpose="calibration")
 
 
