@@ -259,8 +259,8 @@ def writable_folder(path: Path, flag: str = "--out") -> Path:
     return path
 
 
-def load_for(population: Population) -> idhand.Pipeline:
-    """The pipeline whose unknown people are of that population."""
+def load_for(population: Population) -> Any:
+    """The `idhand.Pipeline` whose unknown people are of that population."""
     if population == "all":
         return idhand.load()
     return idhand.load(PipelineConfig(population=population))
