@@ -158,9 +158,9 @@ def test_a_photo_that_counts_little_has_a_reason() -> None:
     still = CalibrationConfig(max_iterations=0, reweightings=0)
     result = replace(
         calibrate_shape(open_hand(), seen, config=still),
-        weights=torch.tensor([1.0, 0.7, 0.69, 0.1]).double(),
-        fit=torch.tensor([9.0, 9.0, 4.04, 1.0]).double(),
-        disagreement=torch.tensor([9.0, 9.0, 1.0, 5.06]).double(),
+        weights=torch.tensor([1.0, 0.7, 0.69, 0.1], dtype=torch.float64),
+        fit=torch.tensor([9.0, 9.0, 4.04, 1.0], dtype=torch.float64),
+        disagreement=torch.tensor([9.0, 9.0, 1.0, 5.06], dtype=torch.float64),
     )
     assert (result.reason(0), result.reason(1)) == ("", "")
     assert result.reason(2) == "doubtful pose (fits 4.0 times worse than usual)"

@@ -400,3 +400,42 @@ def test_deviations_are_those_of_the_information(known: float | None) -> None:
     assert_close(keypoints_std_m, moved.square().sum(-1).mean(1).sqrt(), rtol=0.05, atol=1e-9)
     assert_close(depth_std_m, drawn[..., 5].std(1), rtol=0.05, atol=0)
     assert (keypoints_std_m[:, 0] == 0).all()
+
+
+# ---------------------------------------------------------------- what is not seen
+
+
+def test_landmarks_outside_the_picture_count_for_little() -> None:
+    """Their own deviation, whatever the net's confidence; bones count less with either end."""
+    config = ObjectiveConfig()
+    outside = np.zeros(21, bool)
+    outside[[3, 17]] = True
+    d = detection(outside=outside, confidence=np.ones(21))
+    seen = observations([HandInImage(detection=d, camera=Camera(K=K))], config)
+    assert seen.unseen[0].tolist() == outside.tolist()
+    expected = np.where(outside, config.unseen_sigma_px, config.sigma_px) * 187.0
+    np.testing.assert_allclose(seen.sigma_px[0], expected)
+    weak = {2, 3, 16, 17}  # bone k leads to keypoint k + 1; 3 → 4 and 17 → 18 begin there
+    deviations = [config.sigma_direction, config.unseen_sigma_direction]
+    assert seen.sigma_direction[0].tolist() == [deviations[k in weak] for k in range(20)]
+
+
+def test_a_network_counts_more_where_nothing_is_seen() -> None:
+    rotations, betas, _ = pose(1)
+    marked = as_seen(0.05 * draw(7, 1, 21, 3) + torch.tensor([0.0, 0, 0.6]).double())
+    unseen = torch.zeros(1, 21, dtype=torch.bool)
+    unseen[0, 8] = True  # the tip of the index finger: bone 7 alone ends there
+    trust = Trust(unseen_point_weight=30.0, unseen_direction_weight=50.0)
+    px = marked.points_px + 10.0
+    found = [
+        with_network(open_hand(), rotations, betas, replace(marked, unseen=u), px, trust)[1]
+        for u in (torch.zeros_like(unseen), unseen)
+    ]
+    moved = [f.points_px[0] - marked.points_px[0] for f in found]
+    ratio = (moved[1] / moved[0])[:, 0]
+    assert_close(
+        ratio[8], torch.tensor((30 / 31) / (3 / 4), dtype=torch.float64), rtol=1e-6, atol=0
+    )
+    assert_close(ratio[torch.arange(21) != 8], torch.ones(20).double())
+    changed = (found[0].directions - found[1].directions).norm(dim=-1)[0] > 1e-9
+    assert changed.nonzero()[:, 0].tolist() == [7]
