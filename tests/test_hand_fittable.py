@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from idhand.assets import open_hand
 from idhand.geometry import rotation_from_vector
 from idhand.hand import (
     HAND_LENGTH,
@@ -150,3 +151,21 @@ def test_lengths_are_sums_of_weighted_distances() -> None:
     assert_close(measures.derivatives(betas[0]), torch.tensor([[0.0], [1.0]]).double())
     path = measures.path("both", betas[1])  # a part that counts half is cut there
     assert path.tolist() == [[0, 0, 0], [1.5, 2, 0], [3, 4, 13.5]]
+
+
+def test_hands_of_another_size_keep_their_proportions() -> None:
+    hand, betas = open_hand(), 0.7 * draw(0, 3, 16)
+    growth = hand.measures.growth
+    assert_close(hand.relative_size(betas), 1 + betas @ growth)
+    size = torch.tensor([0.7, 1.0, 1.4]).double()
+    other = hand.resized(betas, size)
+    assert_close(hand.relative_size(other), size)
+    assert_close(hand.resized(other, hand.relative_size(betas)), betas)
+
+    def proportions(b: Tensor) -> Tensor:
+        verts = hand.with_shape(b).rest_verts - hand.with_shape(b).rest_joints[:, :1]
+        return verts / hand.relative_size(b)[:, None, None]
+
+    assert float((proportions(other) - proportions(betas)).norm(dim=-1).max()) < 2e-4
+    doubled = hand.resized(torch.zeros(16).double(), torch.tensor(2.0).double())
+    assert_close(doubled, hand.uniform_growth)

@@ -60,7 +60,9 @@ MODULES = {
         sources=("evaluation/metrics.py",),
         tests=("test_evaluation_metrics.py", "test_evaluation.py"),
     ),
-    "refinement": Subject(sources=("refinement/*.py",), tests=("test_refinement*.py",)),
+    "refinement": Subject(
+        sources=("refinement/*.py",), tests=("test_refinement*.py", "test_uncertainty.py")
+    ),
     "calibration": Subject(sources=("calibration.py",), tests=("test_calibration*.py",)),
     "fusion": Subject(sources=("fusion/*.py",), tests=("test_fusion*.py",)),
 }
