@@ -170,6 +170,33 @@ def test_the_file_is_whole_when_it_gets_its_name(tmp_path: Path, monkeypatch: py
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
+def points_alone(**changes: Any) -> Predictions:
+    """As of a method that knows no hand model and assumes no camera."""
+    nothing = dict.fromkeys(("rotations", "betas", "betas_cov", "wrist_cam"))
+    values = {**nothing, "K": np.full((6, 3, 3), np.nan), "header": {"method": "dots"}}
+    return make_predictions(**{**values, **changes})
+
+
+def test_points_alone_belong_to_no_model_and_need_no_camera(tmp_path: Path):
+    points = points_alone()
+    points.save(tmp_path / "a.npz")
+    assert_same(Predictions.load(tmp_path / "a.npz"), points)
+    assert (points.kind, points.model, points.method) == ("points", "", "dots")
+    assert (mesh_only().kind, make_predictions().kind) == ("meshes", "poses")
+    with pytest.raises(ValueError, match="K is not finite in 6 of 6"):
+        make_predictions(K=np.full((6, 3, 3), np.nan))
+    wrong = np.zeros((6, 21, 2))
+    wrong[1] = np.inf
+    with pytest.raises(ValueError, match="points_px is not finite in 1 of 6"):
+        points_alone(points_px=wrong)
+    eye = np.eye(3)
+    posed = {"rotations": np.tile(eye, (6, 16, 1, 1)), "K": np.tile(eye, (6, 1, 1))}
+    arrays = {**dict(np.load(tmp_path / "a.npz")), **posed, "betas": np.zeros((6, 4))}
+    np.savez(tmp_path / "b.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"cannot be used: .* is not a table of text with model"):
+        Predictions.load(tmp_path / "b.npz")
+
+
 def test_selection_and_concatenation_are_opposites():
     whole = make_predictions()
     parts = [whole.select([0, 1, 2]), whole.select(np.array([3, 4, 5]))]
