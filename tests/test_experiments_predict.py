@@ -158,6 +158,7 @@ def scene(n: int = 6) -> Scene:
         landmarks_z_px=z_px,
         landmarks_world=cam - cam.mean(1, keepdims=True),
         landmark_conf=np.ones((n, 21)),
+        landmark_outside=np.zeros((n, 21), bool),
         R_cam_view=np.tile(np.eye(3), (n, 1, 1)),
         features=None,
     )
@@ -411,15 +412,15 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         predict(small_net(identity="predicted"), detected, {"someone": zero})
     with pytest.raises(ValueError, match="have 16 betas, one of 10"):
         predict(small_net(), detected, {"someone": np.zeros(10)})
-    with pytest.raises(ValueError, match="trained for the hand model 'mano'"):
+    with pytest.raises(ValueError, match="the hand model 'mano' is not here"):
         predict(small_net(hand_model="mano"), detected)
 
 
 def test_features_and_hands_must_be_there() -> None:
     detected = demo_detected()
-    with pytest.raises(ValueError, match="the detected have none"):
+    with pytest.raises(ValueError, match="the detected hands have none"):
         predict(small_net(), replace(detected, features=None))
-    with pytest.raises(ValueError, match="'hand_lite', but the detected have 1279"):
+    with pytest.raises(ValueError, match="'hand_lite', but the detected hands have 1279"):
         predict(small_net(backbone="hand_lite"), detected)
     with pytest.raises(ValueError, match="no hand was found in any of the 1 pictures"):
         predict(small_net(), detected.select([4]))
@@ -438,7 +439,7 @@ def test_a_network_with_its_own_backbone_sees_the_crops() -> None:
         rotations = net(image).rotations[0].double().numpy()
     assert alone.rotations is not None
     assert np.allclose(alone.rotations[3], view.to_camera(rotations), atol=1e-4)
-    with pytest.raises(ValueError, match="need the detected"):
+    with pytest.raises(ValueError, match="need the hands detected"):
         predict_images(net, samples, cut="landmark")
 
 
@@ -547,7 +548,7 @@ def test_predictions_hold_the_keypoints_that_the_net_marks() -> None:
         for name, points in (("network", marked.points_px), ("landmarks", detected.landmarks_px))
     }
     assert off["network"] < 0.8 * off["landmarks"]
-    with pytest.raises(ValueError, match="look again for this network"):
+    with pytest.raises(ValueError, match="detect again for this network"):
         predict(small_net(), detected)
 
 

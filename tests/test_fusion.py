@@ -230,7 +230,7 @@ def test_damaged_covariance_calibration_is_a_sentence(tmp_path: Path):
             ({"shared": "no"}, "damaged"),
             ({"scale": -1.0}, "must be positive"),
             ({"inflation": 0.0}, "must be positive"),
-            ({"shared": [[-1.0]]}, "no covariance"),
+            ({"shared": [[-1.0]]}, "not a covariance matrix"),
         )
     ]
     for text, told in cases:

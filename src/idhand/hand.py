@@ -391,6 +391,8 @@ class FittableHand(HandModel):
             ValueError: If the model knows no such population.
         """
         priors = {"all": self.prior, **self.populations}
+        if priors.get(name) is self.prior:
+            return self
         if name not in priors:
             known = ", ".join(priors)
             raise ValueError(

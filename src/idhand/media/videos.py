@@ -166,11 +166,11 @@ class _Clock:
 
     def time_s(self, file_s: float | None) -> float:
         """Time of the next frame, from the one that the file states."""
-        expected = 0.0 if self._last_s is None else self._last_s + self._step_s
+        last_s = -self._step_s if self._last_s is None else self._last_s
         if file_s is None:
-            self._last_s = expected
-            return expected
-        if self._zero_s is None or file_s - self._zero_s < expected - MAX_STEP_BACK_S:
-            self._zero_s = file_s - expected
+            self._last_s = last_s + self._step_s
+            return self._last_s
+        if self._zero_s is None or file_s - self._zero_s < last_s - MAX_STEP_BACK_S:
+            self._zero_s = file_s - last_s - self._step_s
         self._last_s = file_s - self._zero_s
         return self._last_s

@@ -39,6 +39,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "landmarks_z_px": (21,),
     "landmarks_world": (21, 3),
     "landmark_conf": (21,),
+    "landmark_outside": (21,),
     "R_cam_view": (3, 3),
 }
 """Field → shape of one picture's; `features` come beside them."""
@@ -67,6 +68,8 @@ class DetectedHands:
     landmarks_z_px: Float[np.ndarray, "pictures 21"]
     landmarks_world: Float[np.ndarray, "pictures 21 3"]
     landmark_conf: Float[np.ndarray, "pictures 21"]
+    landmark_outside: Bool[np.ndarray, "pictures 21"]
+    """As `Detection.outside`; files of earlier versions, which lack it, know of none."""
     R_cam_view: Float[np.ndarray, "pictures 3 3"]
     """Of the crop that the features were computed of; to the mirrored camera for left hands."""
     features: Float16[np.ndarray, "pictures features"] | None
@@ -89,6 +92,7 @@ class DetectedHands:
             landmarks_z_px=self.landmarks_z_px[index],
             landmarks_world=self.landmarks_world[index],
             confidence=self.landmark_conf[index],
+            outside=self.landmark_outside[index],
         )
 
     def select(self, indices: Sequence[int] | Int[np.ndarray, " chosen"]) -> "DetectedHands":
@@ -154,6 +158,7 @@ class DetectedHands:
         """
         about, stored = read_headed_arrays(path, KIND)
         num = len(stored.get("sample_id", ()))
+        stored.setdefault("landmark_outside", np.zeros((num, 21), bool))
         shapes = {name: array.shape for name, array in stored.items()}
         allowed = {name: {(num, *shape)} for name, shape in SHAPES.items()}
         allowed["dist"] = {(num, count) for count in BROWN_COUNTS[1:]}
@@ -335,6 +340,7 @@ def _row(sample: Sample, hand: Detection | None, view: View | None) -> dict[str,
         "found": np.bool_(hand is not None),
         "K": sample.K,
         "dist": distortion_array(sample.dist),
+        "landmark_outside": np.zeros(21, bool),
     }
     if hand is not None and view is not None:
         row |= {
@@ -343,6 +349,7 @@ def _row(sample: Sample, hand: Detection | None, view: View | None) -> dict[str,
             "landmarks_z_px": hand.landmarks_z_px,
             "landmarks_world": hand.landmarks_world,
             "landmark_conf": hand.confidence,
+            "landmark_outside": np.zeros(21, bool) if hand.outside is None else hand.outside,
             "R_cam_view": view.R_cam_view,
         }
     return row

@@ -210,6 +210,8 @@ def _decode_hand(record: dict[str, Any]) -> HandResult:
     """A hand with an empty mesh."""
     values = {name: _array(value) for name, value in record.items() if name != "name"}
     detection = {name: _array(value) for name, value in record["detection"].items()}
+    if detection.get("outside") is not None:
+        detection["outside"] = detection["outside"].astype(bool)
     values["detection"] = Detection(**detection)
     if values["status"] not in get_args(Status):
         known = ", ".join(get_args(Status))
