@@ -135,6 +135,7 @@ def test_objective() -> None:
     check(ObjectiveConfig, changes, run)
 
 
+@pytest.mark.slow
 def test_calibration() -> None:
     base = CalibrationConfig()
     unsettled = replace(base, disagreement=0.3, usual_cost=0.1)
@@ -228,6 +229,7 @@ class OneHand(HandDetector):
         return [replace(hands()[0].detection, features=None, score=0.7)]
 
 
+@pytest.mark.slow
 def test_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="'nobody'"):
         PipelineConfig(hand="nobody").build()

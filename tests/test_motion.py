@@ -232,6 +232,7 @@ def in_a_batch(hand: HandResult) -> HandResult:
     return replace(hand, **{name: np.stack([getattr(hand, name)] * 64)[7] for name in names})
 
 
+@pytest.mark.slow
 def test_an_hour_fits_in_memory():
     """0.20 GB, as the module says; what is added may be views of large arrays."""
     hand, num = make_hand(), 3000

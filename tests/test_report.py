@@ -447,6 +447,7 @@ def test_fifty_difficult_photos_stay_below_fifteen_megabytes(tmp_path: Path):
     assert (tmp_path / "report.html").stat().st_size < 15e6
 
 
+@pytest.mark.slow
 def test_two_thousand_photos_are_an_even_choice(tmp_path: Path):
     page = HtmlReport(title="Many", model=MODEL, num_photos=2000)
     for i in range(2000):
