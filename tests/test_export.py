@@ -914,10 +914,14 @@ def test_what_cannot_be_exported_is_a_sentence(tmp_path: Path):
     with pytest.raises(ValueError, match="no hand with a usable fit"):
         export_motion(tmp_path, "a", [], MODEL, FORMATS, fps=FPS)
     hand = posed_hand(0)
-    with pytest.raises(ValueError, match="hand_0_right has 10 betas, but hand model 'idhand-open"):
+    with pytest.raises(ValueError, match=r"'idhand-open-1' \(10 betas\), got 'idhand-open-1' \(16"):
         photo([replace(hand, betas=np.zeros(10))])
+    with pytest.raises(ValueError, match="hand_0_right was fitted with hand model 'other'"):
+        photo([replace(hand, model="other")])
+    with pytest.raises(ValueError, match="fitted with hand model 'other'"):
+        write_bvh(tmp_path / "a.bvh", HandMotion.of(replace(hand, model="other")), MODEL)
     short = HandMotion.of(replace(hand, betas=np.zeros(10)))
-    with pytest.raises(ValueError, match="has 10 betas"):
+    with pytest.raises(ValueError, match="10 betas"):
         export_motion(tmp_path, "a", [short], MODEL, FORMATS, fps=FPS)
     with pytest.raises(ValueError, match="hand_0_right has no mesh"):
         photo([replace(hand, verts_cam=np.zeros((0, 3)))])

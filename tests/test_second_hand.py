@@ -114,7 +114,7 @@ def same_in_second(hand: HandResult) -> HandResult:
     """The open hand's result as the second model's: the same person in the same pose."""
     rotations = second_rotations(torch.from_numpy(hand.rotations))
     betas = second_betas(torch.from_numpy(hand.betas))
-    return replace(hand, rotations=rotations.numpy(), betas=betas.numpy())
+    return replace(hand, model=NAME, rotations=rotations.numpy(), betas=betas.numpy())
 
 
 # --------------------------------------------------------------------------------- the hand itself
@@ -230,7 +230,7 @@ def test_a_person_of_one_model_is_refused_by_the_other(
     ):
         pipe(rgb, K, identity=other)
     with pytest.raises(
-        ValueError, match=f"hand_0_right has 16 betas, but hand model '{NAME}' takes"
+        ValueError, match=rf"'idhand-open-1' \(16 betas\), got '{NAME}' \(10\)"
     ):
         export_photo(tmp_path, "a", [posed_hand(0)], second_hand(), ["bvh"])
     assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ import pytest
 import trimesh
 from trimesh.exchange.gltf import load_glb
 
+from idhand.assets import OPEN_HAND, open_hand
 from idhand.drawing.raster import MAX_RENDER_PX, Mesh, render, vertex_normals
 from idhand.lens import project_px
 from idhand.records import Detection, HandResult
@@ -17,6 +18,7 @@ from idhand.view import (
     OverlayStyle,
     overlay,
     read_hands,
+    with_mesh,
     write_glb,
     write_hands,
     write_obj,
@@ -51,6 +53,7 @@ def make_hand(*, is_right=True, centre=(0.0, 0.0, 0.5), score=0.9, K=K, betas=16
         verts_cam=verts,
         faces=faces,
         rotations=np.tile(np.eye(3), (16, 1, 1)),
+        model=OPEN_HAND,
         betas=rng.normal(size=betas),
         K=K,
         K_is_guess=False,
@@ -326,6 +329,24 @@ def test_the_probability_of_a_side_is_kept_and_older_files_are_read(tmp_path: Pa
     path.write_text(json.dumps(record))
     seen = read_hands(path)[0].hands[0].detection
     assert (seen.is_right, seen.right_probability) == (False, 0.0)
+
+
+def test_hands_name_their_model_and_what_lies_outside(tmp_path: Path):
+    path, hand = tmp_path / "hands.json", make_hand()
+    outside = np.arange(21) > 17
+    cut = replace(hand, model="other", detection=replace(hand.detection, outside=outside))
+    write_hands(path, [image_hands(hands=(cut,))])
+    back = read_hands(path)[0].hands[0]
+    assert back.model == "other"
+    np.testing.assert_array_equal(back.detection.outside, outside)
+    with pytest.raises(ValueError, match="fitted with hand model 'other'"):
+        with_mesh(back, open_hand())
+    record = json.loads(path.read_text())
+    written = record["images"][0]["hands"][0]
+    del written["model"], written["detection"]["outside"]
+    path.write_text(json.dumps(record))
+    older = read_hands(path)[0].hands[0]
+    assert (older.model, older.detection.outside) == (OPEN_HAND, None)
 
 
 def test_no_results_stay_unless_they_are_whole(tmp_path: Path):

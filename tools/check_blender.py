@@ -85,6 +85,7 @@ def result(share, betas, place, *, is_right, bend_rad=0.0):
         verts_cam=posed.verts.numpy() * flip,
         faces=(model if is_right else model.mirrored()).faces.numpy(),
         rotations=rotations.numpy(),
+        model=model.name,
         betas=betas,
         K=K,
         K_is_guess=False,

@@ -56,6 +56,7 @@ def our_turns() -> np.ndarray:
         flat, torch.zeros(3, dtype=torch.float64)
     )
     motion = HandMotion(
+        model=model.name,
         name="flat",
         is_right=True,
         frame=np.zeros(1, np.int64),

@@ -98,6 +98,8 @@ class HandResult:
     """Outward normals by the right-hand rule, also for left hands."""
     rotations: Float[np.ndarray, "16 3 3"]
     """Each joint relative to its parent, the wrist's to the camera. Left: of the mirrored hand."""
+    model: str
+    """Name of the hand model that mesh, rotations and betas belong to."""
     betas: Float[np.ndarray, " betas"]
     """Shape in standard deviations of the population."""
     K: Float[np.ndarray, "3 3"]

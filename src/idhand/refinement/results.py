@@ -56,6 +56,7 @@ def hand_results(
                 verts_cam=posed.verts[i].numpy() * flip,
                 faces=faces.numpy(),
                 rotations=rotations[i].numpy(),
+                model=model.name,
                 betas=state.betas[i].numpy(),
                 K=camera.K,
                 K_is_guess=camera.is_guess,

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from idhand.drawing.overlay import SIDE_COLOURS
 from idhand.drawing.raster import vertex_normals
 from idhand.files import replacing
+from idhand.hand import HandModel
 from idhand.records import HandResult
 from idhand.view.motion import hand_name
 
@@ -117,3 +118,22 @@ def usable_hands(hands: Sequence[HandResult]) -> list[tuple[str, HandResult]]:
                 "read_hands(path, model) brings it back"
             )
     return usable
+
+
+def check_model(what: str, name: str, num_betas: int, model: HandModel) -> None:
+    """Refuse a hand of another model.
+
+    Args:
+        what: What to call the hand.
+        name: Of the hand model that it was fitted with.
+        num_betas: How many betas it has.
+        model: The hand model to draw or export it with.
+
+    Raises:
+        ValueError: If the two are not the same.
+    """
+    if (name, num_betas) != (model.name, model.num_betas):
+        raise ValueError(
+            f"{what} was fitted with hand model '{name}' ({num_betas} betas), got '{model.name}' "
+            f"({model.num_betas}); give the model that it was fitted with"
+        )

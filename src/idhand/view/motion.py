@@ -31,6 +31,8 @@ class HandMotion:
     name: str
     """E.g. `hand_0_right`: its number among the photo's results or the video's motions."""
     is_right: bool
+    model: str
+    """Name of the hand model that betas and rotations belong to."""
     frame: Int[np.ndarray, " frames"]
     """Index in the video, increasing; 0 for photos."""
     time_s: Float[np.ndarray, " frames"]
@@ -118,6 +120,7 @@ class _Track:
 
     def __init__(self, hand: HandResult, number: int):
         self.is_right, self.number, self._num_betas = hand.is_right, number, len(hand.betas)
+        self.model = hand.model
         self._rows = {hand.is_right: _Rows(len(hand.betas))}
         self.last_s, self.last_px = -math.inf, hand.keypoints_px
 
@@ -134,6 +137,7 @@ class _Track:
         return HandMotion(
             name=hand_name(self.number, self.is_right),
             is_right=self.is_right,
+            model=self.model,
             frame=rows["frame"],
             time_s=rows["time_s"],
             wrist_cam=rows["keypoints_cam"][:, 0],

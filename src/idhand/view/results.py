@@ -14,10 +14,12 @@ import numpy as np
 from jaxtyping import Float
 
 from idhand import __version__
+from idhand.assets import OPEN_HAND
 from idhand.files import FileKind, existing_file, parse_json, replacing
 from idhand.hand import FittableHand
 from idhand.lens import Distortion, Lens, lens_of
 from idhand.records import Detection, HandResult, Status
+from idhand.view.mesh import check_model
 
 KIND = FileKind(format="", version=1, name="file of hands", remedy="run idhand on it again")
 """The version is the schema's: raised when a reader of the old would misunderstand the new one."""
@@ -155,6 +157,7 @@ def with_mesh(hand: HandResult, model: FittableHand) -> HandResult:
     """
     import torch
 
+    check_model("the hand", hand.model, hand.betas.shape[-1], model)
     sided = model if hand.is_right else model.mirrored()
     flip = np.array([1.0 if hand.is_right else -1.0, 1.0, 1.0])
     R = torch.from_numpy(flip[:, None] * hand.rotations * flip)
@@ -213,6 +216,7 @@ def _decode_hand(record: dict[str, Any]) -> HandResult:
     if detection.get("outside") is not None:
         detection["outside"] = detection["outside"].astype(bool)
     values["detection"] = Detection(**detection)
+    values.setdefault("model", OPEN_HAND)  # the only one while files did not name it
     if values["status"] not in get_args(Status):
         known = ", ".join(get_args(Status))
         raise ValueError(f"a hand has the status '{values['status']}', which is none of {known}")

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from idhand.drawing.overlay import SIDE_COLOURS
 from idhand.drawing.raster import vertex_normals
 from idhand.hand import Hand, HandModel
-from idhand.view.mesh import GLTF_FROM_CAM
+from idhand.view.mesh import GLTF_FROM_CAM, check_model
 from idhand.view.motion import HandMotion
 
 MAX_INFLUENCES = 4
@@ -97,25 +97,12 @@ def check_motions(motions: Sequence[HandMotion], model: HandModel) -> None:
     if not model.is_right:
         raise ValueError("exports take the right-hand model for both sides, got a left-hand one")
     for motion in motions:
-        check_betas(motion.name, motion.betas.shape[-1], model)
+        check_model(motion.name, motion.model, motion.betas.shape[-1], model)
         for what, values in (("frames", motion.frame), ("times", motion.time_s)):
             if not (np.isfinite(values).all() and (np.diff(values) > 0).all()):
                 raise ValueError(
                     f"the {what} of {motion.name} do not increase; record it with a MotionRecorder"
                 )
-
-
-def check_betas(name: str, num_betas: int, model: HandModel) -> None:
-    """Refuse a hand of another model.
-
-    Raises:
-        ValueError: If the number of betas is not the model's.
-    """
-    if num_betas != model.num_betas:
-        raise ValueError(
-            f"{name} has {num_betas} betas, but hand model '{model.name}' takes "
-            f"{model.num_betas}; export it with the model that it was made with"
-        )
 
 
 def hand_of(motion: HandMotion, model: HandModel) -> Hand:

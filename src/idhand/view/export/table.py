@@ -11,9 +11,9 @@ from idhand.view.export.bvh import DEFAULT_FPS, held_frames, write_bvh
 from idhand.view.export.gltf import write_rigged_glb
 from idhand.view.export.openxr import write_openxr
 from idhand.view.export.parameters import write_npz
-from idhand.view.export.rig import check_betas, check_motions
+from idhand.view.export.rig import check_motions
 from idhand.view.export.usd import check_usd, write_usd
-from idhand.view.mesh import usable_hands, write_obj, write_ply
+from idhand.view.mesh import check_model, usable_hands, write_obj, write_ply
 from idhand.view.motion import HandMotion
 
 Format = Literal["glb", "obj", "ply", "npz", "bvh", "openxr", "usd"]
@@ -96,7 +96,7 @@ def export_photo(
     chosen = _chosen(formats)
     usable = usable_hands(hands)
     for title, hand in usable:
-        check_betas(title, len(hand.betas), model)
+        check_model(title, hand.model, len(hand.betas), model)
         if len(hand.verts_cam) != len(model.template):
             raise ValueError(
                 f"{title} has a mesh of {len(hand.verts_cam)} vertices, but hand model "
