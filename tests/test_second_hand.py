@@ -229,9 +229,7 @@ def test_a_person_of_one_model_is_refused_by_the_other(
         ValueError, match=rf"'idhand-open-1' \(16 betas\), but '{NAME}' \(10 betas\)"
     ):
         pipe(rgb, K, identity=other)
-    with pytest.raises(
-        ValueError, match=rf"'idhand-open-1' \(16 betas\), got '{NAME}' \(10\)"
-    ):
+    with pytest.raises(ValueError, match=rf"'idhand-open-1' \(16 betas\), got '{NAME}' \(10\)"):
         export_photo(tmp_path, "a", [posed_hand(0)], second_hand(), ["bvh"])
     assert not list(tmp_path.iterdir())
 

@@ -52,7 +52,9 @@ class Subject:
 MODULES = {
     "geometry": Subject(sources=("geometry.py",), tests=("test_geometry.py", "test_sixd.py")),
     "skinning": Subject(sources=("skinning.py",), tests=("test_skinning.py", "test_hand.py")),
-    "hand": Subject(sources=("hand.py",), tests=("test_hand.py", "test_hand_fittable.py")),
+    "hand": Subject(
+        sources=("hand.py", "hand_parts.py"), tests=("test_hand.py", "test_hand_fittable.py")
+    ),
     "identity": Subject(sources=("identity.py",), tests=("test_identity.py",)),
     "predictions": Subject(sources=("predictions.py",), tests=("test_predictions.py",)),
     "nets/crops": Subject(sources=("nets/crops.py",), tests=("test_nets_crops.py",)),

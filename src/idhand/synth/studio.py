@@ -72,6 +72,7 @@ SOURCES = (
     "detection/roi.py",
     "geometry.py",
     "hand.py",
+    "hand_parts.py",
     "records.py",
     "skinning.py",
 )
