@@ -23,7 +23,7 @@ from idhand.refinement import (
     closed_form_start,
     solve,
 )
-from idhand.refinement.objective import BONE_END, BONE_START
+from idhand.refinement.residuals import BONE_END, BONE_START
 
 BATCH = 256
 

@@ -9,7 +9,8 @@ from idhand.geometry import project, rotation_from_vector
 from idhand.identity import Identity, measure
 from idhand.pipeline import surprise_at
 from idhand.refinement import ObjectiveConfig, Observations, State
-from idhand.refinement.objective import BONE_END, BONE_START, Objective
+from idhand.refinement.objective import Objective
+from idhand.refinement.residuals import BONE_END, BONE_START
 from idhand.refinement.robust import redescending
 
 K = torch.tensor([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]], dtype=torch.float64)

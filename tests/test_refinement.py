@@ -23,7 +23,8 @@ from idhand.refinement import (
     observations,
     solve,
 )
-from idhand.refinement.objective import BONE_END, BONE_START, Linearisation
+from idhand.refinement.problem import Linearisation
+from idhand.refinement.residuals import BONE_END, BONE_START
 
 K = torch.tensor([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]], dtype=torch.float64)
 

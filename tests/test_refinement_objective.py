@@ -19,7 +19,7 @@ from idhand.refinement import (
     State,
     solve,
 )
-from idhand.refinement.objective import cauchy
+from idhand.refinement.residuals import cauchy
 from idhand.refinement.solver import damped_step
 
 K = torch.tensor([[600.0, 0, 320], [0, 650, 240], [0, 0, 1]], dtype=torch.float64)

@@ -29,8 +29,8 @@ from idhand.refinement import (
     observations,
     solve,
 )
-from idhand.refinement.objective import BONE_END, BONE_START
 from idhand.refinement.populations import under_population
+from idhand.refinement.residuals import BONE_END, BONE_START
 from idhand.refinement.uncertainty import residual_px, uncertainty
 
 K = torch.tensor([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]], dtype=torch.float64)

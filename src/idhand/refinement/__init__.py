@@ -6,11 +6,11 @@ from idhand.refinement.config import both_nets as both_nets
 from idhand.refinement.config import network_noise as network_noise
 from idhand.refinement.config import network_only as network_only
 from idhand.refinement.objective import Objective as Objective
-from idhand.refinement.objective import ObjectiveConfig as ObjectiveConfig
-from idhand.refinement.objective import Observations as Observations
-from idhand.refinement.objective import State as State
 from idhand.refinement.observing import hand_size_px as hand_size_px
 from idhand.refinement.observing import observations as observations
+from idhand.refinement.problem import ObjectiveConfig as ObjectiveConfig
+from idhand.refinement.problem import Observations as Observations
+from idhand.refinement.problem import State as State
 from idhand.refinement.solver import STATUS_NAMES as STATUS_NAMES
 from idhand.refinement.solver import Solution as Solution
 from idhand.refinement.solver import solve as solve

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from idhand.refinement.objective import ObjectiveConfig
+from idhand.refinement.problem import ObjectiveConfig
 
 EvidenceSource = Literal["landmarks", "network", "both"]
 """The landmark net, the trained network, or their weighted mean."""

@@ -9,9 +9,11 @@ from torch import Tensor
 from idhand.geometry import project
 from idhand.hand import FittableHand
 from idhand.refinement.config import EvidenceSource, RefinementConfig, Trust
-from idhand.refinement.objective import BONE_END, BONE_START, Objective, Observations, State
+from idhand.refinement.objective import Objective
 from idhand.refinement.observing import unit_bones
 from idhand.refinement.points import keypoints, posed_points
+from idhand.refinement.problem import Observations, State
+from idhand.refinement.residuals import BONE_END, BONE_START
 from idhand.refinement.solver import ASTRAY, DIVERGED, Solution, solve
 from idhand.refinement.start import translation
 

@@ -1,136 +1,22 @@
-"""What a good pose is: the objective over landmark points, its residuals and their derivatives.
+"""What a good pose is: the objective over landmark points and its derivatives.
 
 All hands here are right hands (left ones are mirrored before). Batches are one-dimensional.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from idhand.geometry import left_jacobian, rotation_from_vector, skew
-from idhand.hand import KEYPOINT_PARENTS, FittableHand, ShapePrior
+from idhand.hand import FittableHand, ShapePrior
+from idhand.refinement.problem import Linearisation, ObjectiveConfig, Observations, State
+from idhand.refinement.residuals import BONE_END, BONE_START, bone_directions, cauchy, reprojection
 
-NUM_LANDMARKS = 21
-BONE_START = torch.tensor(KEYPOINT_PARENTS[1:])
-BONE_END = torch.arange(1, NUM_LANDMARKS)
 SMALLEST = 0.3
 """Least size of a hand over the mean hand's: a third of a newborn's and less is none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig:
-    """Noise of the observations and strength of the priors."""
-
-    sigma_px: float = 0.02
-    """Deviation of a landmark, as a share of the hand's length in the image."""
-    sigma_direction: float = 0.22
-    """Deviation of a unit bone direction of the net's world points, per axis."""
-    unseen_sigma_px: float = 0.3
-    """As `sigma_px`, of landmarks outside the picture, which the net infers from the others. They
-    are 0.10 to 0.13 off per axis, all of a hand in the same direction, so that together they have
-    the information of one (docs/results.md)."""
-    unseen_sigma_direction: float = 1.0
-    """As `sigma_direction`, of bones with an end outside the picture."""
-    robust_px: float = 3.0
-    """Residuals beyond this many sigmas have less and less weight (Cauchy)."""
-    robust_direction: float = 2.0
-    """The same for directions."""
-    pose_weight: float = 2.0
-    """Strength of the pose prior; above 1, because the errors of landmarks are not independent."""
-    limit_sigma: float = 0.05
-    """Softness of the joint limits in radians."""
-    evidence_scale: float = 1.0
-    """Weight of all observations against the priors; below 1 if residuals are not independent."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observations:
-    """What is observed of a batch of right hands."""
-
-    points_px: Float[Tensor, "batch 21 2"]
-    sigma_px: Float[Tensor, "batch 21"]
-    directions: Float[Tensor, "batch 20 3"]
-    """Unit bone directions in camera axes, parent keypoint to child."""
-    sigma_direction: Float[Tensor, "batch 20"]
-    K: Float[Tensor, "batch 3 3"]
-    world: Float[Tensor, "batch 21 3"]
-    """The landmark net's metric points, in camera axes about any origin, for the closed-form start;
-    no part of the cost."""
-    unseen: Bool[Tensor, "batch 21"] = None  # pyright: ignore[reportAssignmentType]
-    """Landmarks outside the picture, which the net guessed; by default there are none."""
-
-    def __post_init__(self):
-        if self.unseen is None:
-            object.__setattr__(self, "unseen", torch.zeros_like(self.sigma_px, dtype=torch.bool))
-
-    def __getitem__(
-        self, index: Int[Tensor, " chosen"] | Bool[Tensor, " batch"] | slice
-    ) -> "Observations":
-        """Some of the batch."""
-        return Observations(**{k: v[index] for k, v in vars(self).items()})
-
-    def to(self, dtype: torch.dtype) -> "Observations":
-        """The same in another floating-point type."""
-        values = vars(self).items()
-        return Observations(**{k: v.to(dtype) if v.is_floating_point() else v for k, v in values})
-
-
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """The unknowns: a pose per hand, its shape, and how its landmarks sit on it."""
-
-    R: Float[Tensor, "batch 3 3"]
-    """Wrist to camera."""
-    wrist: Float[Tensor, "batch 3"]
-    """Wrist joint in the camera frame, metres."""
-    angles: Float[Tensor, "batch dofs"]
-    betas: Float[Tensor, "batch betas"]
-    bias: Float[Tensor, "batch 21 3"] | None = None
-    """The person's own displacement of the landmark points at rest, metres on a mean hand."""
-
-    def __getitem__(self, index: Tensor | slice) -> "State":
-        """Some of the batch."""
-        return self.combined(self, lambda mine, _: mine[index])
-
-    def where(self, keep: Bool[Tensor, " batch"], other: "State") -> "State":
-        """This state where `keep`, the other elsewhere."""
-
-        def pick(mine: Tensor, theirs: Tensor) -> Tensor:
-            return torch.where(keep.reshape(-1, *[1] * (mine.dim() - 1)), mine, theirs)
-
-        return self.combined(other, pick)
-
-    def combined(self, other: "State", f: Callable[[Tensor, Tensor], Tensor]) -> "State":
-        """A function of both states' tensors, pair by pair."""
-        bias = None if self.bias is None or other.bias is None else f(self.bias, other.bias)
-        return State(
-            R=f(self.R, other.R),
-            wrist=f(self.wrist, other.wrist),
-            angles=f(self.angles, other.angles),
-            betas=f(self.betas, other.betas),
-            bias=bias,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Linearisation:
-    """Cost and its second-order model: cost(x + d) ≈ cost + gᵀd + ½ dᵀHd."""
-
-    cost: Float[Tensor, " batch"]
-    gradient: Float[Tensor, "batch unknowns"]
-    hessian: Float[Tensor, "batch unknowns unknowns"]
-
-
-def cauchy(
-    squared: Float[Tensor, "..."], width: float
-) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
-    """Robust cost of a squared residual, and the weight of its square (half the derivative)."""
-    ratio = squared / width**2
-    return 0.5 * width**2 * torch.log1p(ratio), 0.5 / (1 + ratio)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -427,27 +313,3 @@ class Objective:
         if rest.shape[-1] > betas and state.bias is not None:
             new = replace(new, bias=state.bias + rest[:, betas:].unflatten(-1, (-1, 3)))
         return new
-
-
-def reprojection(points: Tensor, jacobian: Tensor, seen: Observations) -> tuple[Tensor, Tensor]:
-    """Pixel residuals in sigmas (batch, 21, 2) and their derivative."""
-    uvw = points @ seen.K.mT
-    depth = uvw[..., 2:].clamp_min(1e-3)
-    pixels = uvw[..., :2] / depth
-    slope = (seen.K[:, None, :2] - pixels[..., None] * seen.K[:, None, 2:]) / depth[..., None]
-    scale = 1 / seen.sigma_px[..., None]
-    return (pixels - seen.points_px) * scale, (slope * scale[..., None]) @ jacobian
-
-
-def bone_directions(points: Tensor, jacobian: Tensor, seen: Observations) -> tuple[Tensor, Tensor]:
-    """Residuals of unit bone directions in sigmas (batch, 20, 3) and their derivative."""
-    bones = points[:, BONE_END] - points[:, BONE_START]
-    length = bones.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-    units = bones / length
-    scale = 1 / seen.sigma_direction[..., None]
-    across = (
-        torch.eye(3, dtype=points.dtype, device=points.device)
-        - units[..., None] * units[..., None, :]
-    )
-    moved = jacobian[:, BONE_END] - jacobian[:, BONE_START]
-    return (units - seen.directions) * scale, (across * (scale / length)[..., None]) @ moved

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from idhand.geometry import back_project, rotation_towards
 from idhand.lens import Distortion, undistorted_px
 from idhand.records import FLIP, Detection, HandInImage
-from idhand.refinement.objective import BONE_END, BONE_START, ObjectiveConfig, Observations
+from idhand.refinement.problem import ObjectiveConfig, Observations
+from idhand.refinement.residuals import BONE_END, BONE_START
 
 IMAGE_WEIGHT = 2.0
 """Weight of the image landmarks with their relative depth against the world points.

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from idhand.geometry import project
 from idhand.records import FLIP, HandInImage, HandResult
-from idhand.refinement.objective import Objective, Observations
+from idhand.refinement.objective import Objective
+from idhand.refinement.problem import Observations
 from idhand.refinement.solver import STATUS_NAMES, Solution
 from idhand.refinement.uncertainty import residual_px, uncertainty
 

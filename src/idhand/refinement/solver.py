@@ -11,7 +11,8 @@ from torch import Tensor
 from idhand.geometry import rotation_from_vector
 from idhand.records import Status
 from idhand.refinement.config import RefinementConfig
-from idhand.refinement.objective import Linearisation, Objective, Observations, State
+from idhand.refinement.objective import Objective
+from idhand.refinement.problem import Linearisation, Observations, State
 
 STATUS_NAMES: tuple[Status, ...] = get_args(Status)
 CONVERGED, MAX_ITERATIONS, DIVERGED, STALLED, ASTRAY = range(len(STATUS_NAMES))

@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from idhand.geometry import back_project, procrustes, rotation_from_vector
-from idhand.refinement.objective import Objective, Observations, State
+from idhand.refinement.objective import Objective
+from idhand.refinement.problem import Observations, State
 
 PALM = (0, 5, 9, 13, 17)
 """Landmarks that move as one rigid body."""

@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from idhand.geometry import project
-from idhand.refinement.objective import Objective, Observations, State
+from idhand.refinement.objective import Objective
+from idhand.refinement.problem import Observations, State
 
 
 def residual_px(objective: Objective, state: State, seen: Observations) -> Float[Tensor, " batch"]:
