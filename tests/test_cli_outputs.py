@@ -13,9 +13,11 @@ import pytest
 import idhand
 import idhand.cli.run
 from idhand.cli import EXIT_FAULT, main
+from idhand.cli.boxes import Boxes
 from idhand.cli.outputs import Earlier, output_names
 from idhand.cli.run import prepared
 from idhand.identity import PhotoUse
+from idhand.media import find_media
 from idhand.view import read_hands
 from tests.test_cli import OF_A, FakePipe, clip, names, person, photo
 from tests.test_predictions import make_predictions
@@ -394,3 +396,18 @@ def test_a_device_that_is_not_there(tmp_path: Path, capsys):
     text = capsys.readouterr().err
     assert "there is no device 'cuda' here" in text
     assert text.rstrip().endswith("; use cpu")
+
+
+def test_a_loop_of_symbolic_links_is_left_out(tmp_path: Path):
+    (tmp_path / "a.jpg").symlink_to(tmp_path / "b.jpg")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "a.jpg")
+    assert output_names([tmp_path / "a.jpg"], tmp_path / "out") == ["a"]
+    found = find_media([tmp_path])
+    assert {file.path.name for file in found.files} <= {"a.jpg", "b.jpg"}
+
+
+def test_boxes_in_a_damaged_csv_file_are_a_sentence(tmp_path: Path):
+    path = tmp_path / "boxes.csv"
+    path.write_text("file,frame,left,top,right,bottom\na.jpg,," + "1" * 200_000 + ",2,3,4\n")
+    with pytest.raises(ValueError, match=r"boxes.csv is not readable as CSV"):
+        Boxes.load(path)

@@ -23,7 +23,10 @@ HOME = Path(idhand.refinement.__file__).parents[1]
 CORE = [
     *(HOME / "refinement").glob("*.py"),
     *(HOME / "fusion").glob("*.py"),
-    *(HOME / name for name in ("calibration.py", "pipeline.py", "hand.py")),
+    *(
+        HOME / name
+        for name in ("calibration.py", "pipeline.py", "hand.py", "hand_parts.py", "anatomy.py")
+    ),
 ]
 MAKERS = ("zeros", "ones", "eye", "full", "empty", "tensor", "arange", "linspace")
 FROM_FILES = {"covariance_calibration.py"}

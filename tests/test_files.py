@@ -331,3 +331,10 @@ def test_arrays_with_a_header(tmp_path: Path):
     path.write_bytes(b"\x93NUMPY no archive")
     with pytest.raises(ValueError, match="is no file of tests"):
         read_arrays(path, KIND)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path):
+    path = tmp_path / "photo.jpg"
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="is a pipe or device"):
+        existing_file(path)

@@ -1,6 +1,7 @@
 """Fusing shapes of single photos: honest intervals, a floor, wild photos, the ruler, the file."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from idhand.fusion import (
     FusionConfig,
     Likelihoods,
     combine,
+    covariance_file,
     fit_covariance_calibration,
     fuse,
     likelihoods,
@@ -252,3 +254,41 @@ def test_wrong_use_is_a_sentence():
         replace(FusionConfig(), temperature=0.0)
     with pytest.raises(ValueError, match="5 people"):
         fit_covariance_calibration([(betas[0], covs[0])], betas[:, 0], PRIOR, open_hand())
+
+
+def test_a_calibration_of_other_shapes_is_refused_by_name():
+    calibration = CovarianceCalibration(model="other", scale=1.0, shared=torch.eye(10).double())
+    calibration.check_model("other")
+    with pytest.raises(ValueError, match="hand model 'other', and 'idhand-open-1' is in use"):
+        calibration.check_model("idhand-open-1")
+    config = FusionConfig(covariance_calibration=calibration)
+    with pytest.raises(ValueError, match="of shapes with 10 betas, and these have 16"):
+        fuse(torch.zeros(3, 16).double(), None, None, PRIOR, config)
+
+
+def test_each_network_has_its_own_calibration(tmp_path: Path):
+    for name in ("identity_film", "baseline", "mine"):
+        (tmp_path / f"{name}.safetensors").touch()
+        assert covariance_file(tmp_path / f"{name}.safetensors") is None
+    for name in ("honesty", "honesty_confidence"):
+        (tmp_path / f"{name}.json").touch()
+
+    def found(name: str) -> str | None:
+        path = covariance_file(tmp_path / f"{name}.safetensors")
+        return None if path is None else path.name
+
+    assert found("identity_film") == "honesty.json"
+    assert found("baseline") == "honesty_confidence.json"
+    assert found("mine") is None
+    (tmp_path / "confidence.safetensors").touch()
+    assert found("confidence") == "honesty_confidence.json"
+    assert found("baseline") is None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"reweightings": -1}, {"disagreement": 0.0}, {"drop_below": 2.0}, {"disagreement": math.nan}],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, float]):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):
+        FusionConfig(**settings)  # pyright: ignore[reportArgumentType]

@@ -191,6 +191,9 @@ def test_a_hand_that_went_astray_stays_where_it_started(
     kept = solve_near(objective, seen, far, config, shape=False)
     torch.testing.assert_close(kept.state.wrist, far.wrist, atol=0, rtol=0)
     assert STATUS_NAMES[int(kept.status)] == "astray"
+    there = objective.linearise(far, seen, shape=False)
+    torch.testing.assert_close(kept.hessian, there.hessian)
+    torch.testing.assert_close(kept.cost, there.cost)
     good = solve_near(objective, seen, right, config, shape=False)
     assert STATUS_NAMES[int(good.status)] == "converged"
     blind = replace(seen, points_px=seen.points_px * torch.nan)

@@ -9,7 +9,9 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from idhand.assets import open_hand, with_landmarks
+from idhand.calibration import CalibrationConfig
 from idhand.geometry import project, rotation_angle, rotation_from_vector
+from idhand.pipeline import PipelineConfig
 from idhand.records import Camera, Detection, HandInImage
 from idhand.refinement import (
     STATUS_NAMES,
@@ -269,3 +271,28 @@ def test_left_hands_become_mirrored_right_hands() -> None:
     assert_close(a.directions, b.directions)
     assert_close(a.world, b.world)
     assert hand_size_px(left) == pytest.approx(hand_size_px(right))
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        (ObjectiveConfig, {"sigma_px": 0.0}),
+        (ObjectiveConfig, {"pose_weight": -1.0}),
+        (ObjectiveConfig, {"evidence_scale": float("nan")}),
+        (RefinementConfig, {"tolerance": -1.0}),
+        (CalibrationConfig, {"disagreement": 0.0}),
+        (CalibrationConfig, {"reweightings": -1}),
+        (CalibrationConfig, {"drop_below": 2.0}),
+        (PipelineConfig, {"min_presence": 7.0}),
+    ],
+)
+def test_settings_out_of_range_are_refused(config: type, settings: dict[str, Any]):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} must be"):
+        config(**settings)
+
+
+def test_an_unknown_solver_and_negative_steps_are_refused():
+    with pytest.raises((ValueError, TypeError), match="lm"):
+        RefinementConfig(method="lm")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="steps of Adam"):
+        RefinementConfig(adam_steps=(-1, 0))

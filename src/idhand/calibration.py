@@ -24,6 +24,7 @@ from idhand.refinement import (
     network_noise,
     solve,
 )
+from idhand.refinement.problem import check_settings
 from idhand.refinement.robust import redescending
 
 
@@ -47,6 +48,13 @@ class CalibrationConfig:
     """A pose is doubtful if its own best fit costs this many times the median photo's."""
     drop_below: float = 0.15
     """Photos with less weight than this are dropped."""
+
+    def __post_init__(self):
+        positive = ("tolerance", "disagreement", "usual_cost", "poor_fit")
+        not_negative = ("max_iterations", "reweightings", "drop_below")
+        check_settings(self, positive=positive, not_negative=not_negative)
+        if self.drop_below > 1:
+            raise ValueError(f"drop_below must be 1 or less, as weights are; got {self.drop_below}")
 
 
 def calibration_with_network() -> CalibrationConfig:

@@ -8,12 +8,13 @@ import errno
 import json
 import os
 import re
+import stat
 import struct
 import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -85,9 +86,13 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         FileNotFoundError: If there is nothing of that name.
-        ValueError: If it is a folder, empty or may not be read.
+        ValueError: If it is a folder, a pipe or device, empty or may not be read.
     """
     path = Path(path)
+    with suppress(OSError):  # which opening the file explains
+        mode = path.stat().st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode):
+            raise ValueError(f"{path} is a pipe or device; save what it holds in a file first")
     try:
         with path.open("rb") as stream:
             empty = not stream.read(1)

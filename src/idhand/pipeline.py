@@ -24,7 +24,7 @@ from idhand.calibration import (
     calibration_with_network,
 )
 from idhand.detection import HandDetector, Side
-from idhand.fusion import CovarianceCalibration, FusionConfig, fuse
+from idhand.fusion import CovarianceCalibration, FusionConfig, covariance_file, fuse
 from idhand.geometry import intrinsics_from_fov
 from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
 from idhand.identity import Identity, PhotoUse, measure
@@ -74,6 +74,10 @@ class PipelineConfig:
     network: Path | Literal["shipped"] | None = "shipped"
     """A trained network whose pose is the start and an observation; None: landmarks alone."""
 
+    def __post_init__(self):
+        if not 0 <= self.min_presence <= 1:
+            raise ValueError(f"min_presence must be between 0 and 1, got {self.min_presence}")
+
     def build(self) -> "Pipeline":
         """Load nets and hand model.
 
@@ -87,8 +91,10 @@ class PipelineConfig:
         reader, calibration = None, None
         if path is not None:
             reader = Reader.load(Path(path), model.name)
-            beside = Path(path).with_name("honesty.json")
-            calibration = CovarianceCalibration.load(beside) if beside.is_file() else None
+            beside = covariance_file(Path(path))
+            calibration = None if beside is None else CovarianceCalibration.load(beside)
+            if calibration is not None:
+                calibration.check_model(model.name)
         return Pipeline(
             config=self,
             detector=HandDetector(),
@@ -107,8 +113,8 @@ class Pipeline:
     model: FittableHand
     reader: Reader | None = None
     covariance_calibration: CovarianceCalibration | None = None
-    """Of the network's shapes, from `honesty.json` beside its file. Without it, calibration does
-    not use these shapes."""
+    """Of the network's shapes, from a file beside it, see `covariance_file`. Without it,
+    calibration does not use these shapes."""
 
     @property
     def prior(self) -> ShapePrior:

@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -75,7 +76,8 @@ def _run(verb: str, arguments: list[str], debug: bool) -> int:
 
         module = import_module(f"idhand.cli.{verb}")
         prepared = getattr(module, "prepared", list)(arguments)
-        return module.main(tyro.cli(module.Command, prog=f"idhand {verb}", args=prepared))
+        with warnings.catch_warnings():  # filters that a verb sets end with it
+            return module.main(tyro.cli(module.Command, prog=f"idhand {verb}", args=prepared))
     except SystemExit as stop:  # from tyro: 0 after --help, 2 after a wrong flag
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     except KeyboardInterrupt:

@@ -123,7 +123,7 @@ def _csv_rows(path: Path, text: str) -> Iterable[Row]:
     missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)} in its first line; {FORM}")
-    for line, row in enumerate(rows, 2):
+    for line, row in enumerate(_csv_lines(path, rows), 2):
         name, frame = (row["file"] or "").strip(), (row["frame"] or "").strip()
         try:
             box = [float(row[side]) for side in COLUMNS[2:]]
@@ -134,6 +134,13 @@ def _csv_rows(path: Path, text: str) -> Iterable[Row]:
         if not name:
             raise ValueError(f"{path}, line {line}: there is no file's name; {FORM}")
         yield name, _frame(path, name, frame) if frame else None, box
+
+
+def _csv_lines(path: Path, rows: "csv.DictReader[str]") -> Iterable[dict[str, str]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise ValueError(f"{path} is not readable as CSV ({error}); {FORM}") from error
 
 
 def _frame(path: Path, name: str, frame: str) -> int:

@@ -30,6 +30,7 @@ from idhand.cli.common import (
     write_page,
 )
 from idhand.data.manifest import sha256_of
+from idhand.fusion import covariance_file
 from idhand.media import FoundMedia, VideoReader, read_image, scaled_down
 from idhand.pipeline import surprise_at
 from idhand.refinement import hand_size_px
@@ -39,7 +40,6 @@ MAX_SIDE_PX = 2048
 """Larger photos are scaled down to this, to keep a hundred in memory; the nets need far less."""
 VIDEO_FRAMES = 40
 """Number of frames taken from a video, spread over its whole length."""
-"""From a small child's hand to the longest on record, with room."""
 
 _INPUTS = arg(metavar="INPUT...", help_behavior_hint="")
 
@@ -200,12 +200,10 @@ def _tell_surprise(anchor: Anchor | None, people: Mapping[str, idhand.Identity])
 def _shipped_covariances(network: str) -> Path | None:
     """The calibration for the shipped network whose file has this hash, if there is one."""
     folder = shipped_networks()
-    for net, file in {
-        "identity_film": "honesty.json",
-        "baseline": "honesty_confidence.json",
-    }.items():
-        if sha256_of(folder / f"{net}.safetensors") == network:
-            return folder / file
+    for net in ("identity_film", "baseline"):
+        path = folder / f"{net}.safetensors"
+        if sha256_of(path) == network:
+            return covariance_file(path)
     return None
 
 

@@ -16,8 +16,9 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 import idhand
-from idhand.assets.models import Population
+from idhand.assets.models import OPEN_HAND, Population
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE
+from idhand.data import DataSet
 from idhand.lens import Distortion, Lens
 from idhand.media import (
     FoundMedia,
@@ -150,6 +151,11 @@ class Camera:
         return from_file
 
 
+def labelled_model(data: DataSet) -> str:
+    """The hand model that a data set is labelled with; the open hand where it has none."""
+    return (data.label(0).model if len(data) else None) or OPEN_HAND
+
+
 def find_inputs(inputs: Sequence[Path], report: Report) -> FoundMedia:
     """The pictures and videos to work on; other files in the folders are named on stderr.
 
@@ -175,7 +181,7 @@ def find_inputs(inputs: Sequence[Path], report: Report) -> FoundMedia:
             if file.path != path and _is_drawn(file.path):
                 drawn.append(file.path)
             else:
-                files.setdefault(file.path.resolve(), file)
+                files.setdefault(real_path(file.path), file)
     for what, left in (("other file", skipped), ("picture or clip that idhand drew", drawn)):
         if left:
             many = None if what == "other file" else "pictures and clips that idhand drew"
@@ -201,6 +207,11 @@ def _is_drawn(path: Path) -> bool:
     return any((folder / name).is_file() for folder in folders for name in RESULTS)
 
 
+def real_path(path: Path | str) -> Path:
+    """The path without symbolic links; one in a loop stays, where `Path.resolve` raises."""
+    return Path(os.path.realpath(path))
+
+
 def output_file(
     path: Path, inputs: Iterable[Path | str | None], flag: str = "--out", like: str = "me.hand.json"
 ) -> Path:
@@ -219,8 +230,8 @@ def output_file(
     refuse_media(path, flag, f"name a file such as {like}")
     if path.is_dir():
         raise ValueError(f"{flag} {path} is a folder; name a file such as {like}")
-    place = path.resolve()
-    if any(place == Path(other).resolve() for other in inputs if other is not None):
+    place = real_path(path)
+    if any(place == real_path(other) for other in inputs if other is not None):
         raise ValueError(f"{flag} {path} is also an input and would be replaced; name another file")
     writable_folder(path.parent)
     return path

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from idhand.assets import OPEN_HAND, hand
+from idhand.assets import hand
 from idhand.cli import EXIT_FINE
-from idhand.cli.common import count, progress, say, writable_folder
+from idhand.cli.common import count, labelled_model, progress, say, writable_folder
 from idhand.data import DataSet, Shards
 from idhand.evaluation import (
     METRICS,
@@ -71,7 +71,7 @@ def main(command: Command) -> int:
     loaded = [Predictions.load(path) for path in command.predictions]
     out = None if command.out is None else writable_folder(command.out)
     protocol = paper() if command.joints == "regressed" else standard()
-    models = [hand(each.model or _labelled_model(shards)) for each in loaded]
+    models = [hand(each.model or labelled_model(shards)) for each in loaded]
     reports = [
         evaluate(each, _labels(shards, each), model, protocol)
         for each, model in zip(loaded, models, strict=True)
@@ -86,11 +86,6 @@ def main(command: Command) -> int:
         write_results(names, compared, out)
         print(f"All metrics are in {out}: table.md, table.csv, table.tex, report.json")
     return EXIT_FINE
-
-
-def _labelled_model(samples: DataSet) -> str:
-    """The hand model that a data set is labelled with; the open hand where it has none."""
-    return (samples.label(0).model if len(samples) else None) or OPEN_HAND
 
 
 def _labels(samples: DataSet, predictions: Predictions) -> Iterator[Sample]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from idhand.cli.common import count, shown
+from idhand.cli.common import count, real_path, shown
 from idhand.view import Format
 
 OVERLAYS, MESHES, POSES = "overlays", "meshes", "poses"
@@ -39,14 +39,14 @@ def output_names(paths: Sequence[Path], out: Path) -> list[str]:
     replace an input. Bytes that are not UTF-8 become question marks, and long names are cut, so
     that endings such as `_hand_0_right.bvh` fit.
     """
-    inputs = {path.resolve() for path in paths}
+    inputs = {real_path(path) for path in paths}
     taken: set[str] = set()
     names = []
     for path in paths:
         stem = _fitting(shown(path.stem))
         name, number = stem, 1
         while name.lower() in taken or any(
-            (out / OVERLAYS / f"{name}_overlay{suffix}").resolve() in inputs
+            real_path(out / OVERLAYS / f"{name}_overlay{suffix}") in inputs
             for suffix in (".jpg", ".png", ".mp4")
         ):
             number += 1

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from idhand.cli import EXIT_FINE
-from idhand.cli.common import count, output_file, progress, say
+from idhand.cli.common import count, labelled_model, output_file, progress, say
 from idhand.data import DataSet, Shards
 from idhand.experiments.shapes import true_shapes
 from idhand.hand import FittableHand
@@ -74,7 +74,7 @@ def main(command: Command) -> int:
         command.method,
         MethodOptions(
             name=_name(command),
-            hand_model=shards.label(0).model,
+            hand_model=labelled_model(shards),
             shapes=None if command.shapes is None else shapes,
             detections=detection_cache(command.detections, read),
             batch=command.batch,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from idhand.detection.readings import Reading, distinct, merged, num_sure
 from idhand.detection.roi import CROP_SIZE_PX, Roi, checked_box, crop, roi_from_landmarks
 from idhand.detection.sides import Side, checked_side, checked_sides, decide_sides
 from idhand.records import Detection
+
+MAX_TILED_ASPECT = 20
+"""Longer over shorter side of an image up to which its tiles are as high or wide as it is."""
 
 VIEWS = ((-1, False), (1, True), (1, False), (-1, True), (0, False), (0, True))
 """Views of one hand in the order of use: turn in units of `view_rotation_deg`, mirrored or not."""
@@ -253,12 +257,14 @@ class HandDetector:
     ) -> Iterator[list[Roi]]:
         """ROIs of the palms in squares that overlap by half, for hands that are small in the image.
 
-        Their side is half the image's longer one or, in long images, the shorter one.
+        Their side is half the image's longer one or, in long images, the shorter one, but not
+        less than the longer one over `MAX_TILED_ASPECT`, so that a stripe has a few dozen at most.
         """
         h, w = rgb.shape[:2]
         if max_hands <= 2 and max(h, w) < self.config.tiled_aspect * min(h, w):
             return
-        side = min(h, w, (max(h, w) + 1) // 2)
+        least = ceil(max(h, w) / MAX_TILED_ASPECT)
+        side = min(max(min(h, w), least), (max(h, w) + 1) // 2)
         for x, y in tile_corners(rgb.shape[:2], side):
             part = rgb[y : y + side, x : x + side]
             rois = self._palms.rois(thumbnail_of(part), part.shape[:2], 0.0)

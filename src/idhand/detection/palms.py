@@ -180,13 +180,14 @@ def tile_corners(size: tuple[int, int], side: int) -> list[tuple[int, int]]:
     """Top-left corners (x, y) of squares that cover an image and overlap by half or more.
 
     Args:
-        size: Height and width of the image, px; at least `side`.
-        side: Of the squares, px.
+        size: Height and width of the image, px.
+        side: Of the squares, px; where it is more than the image's, they stick out.
     """
 
     def starts(length: int) -> list[int]:
-        steps = int(np.ceil((length - side) / (side / 2)))
-        return [round((length - side) * i / max(steps, 1)) for i in range(steps + 1)]
+        room = max(length - side, 0)
+        steps = int(np.ceil(room / (side / 2)))
+        return [round(room * i / max(steps, 1)) for i in range(steps + 1)]
 
     return [(x, y) for y in starts(size[0]) for x in starts(size[1])]
 

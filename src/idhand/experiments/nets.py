@@ -3,14 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from idhand.fusion import CovarianceCalibration
+from idhand.fusion import COVARIANCE_FILES, CovarianceCalibration
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.files import load_regressor
 from idhand.nets.regressor import Regressor
 
 NET_FILES = ("baseline", "identity", "identity_film", "confidence")
-COVARIANCE_FILES = {"identity_film": "honesty.json", "confidence": "honesty_confidence.json"}
-"""Network → file of its covariance calibration, in the folder of the networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +38,8 @@ class ExperimentNetworks:
             raise ValueError(
                 f"the networks are of the hand models {', '.join(models)}; all must be of one"
             )
+        for calibration in self.covariance_calibrations.values():
+            calibration.check_model(models[0])
         backbones = {net.config.backbone for net in nets.values()}
         if len(backbones) > 1 or not isinstance(self.baseline.backbone, HandBackbone):
             raise ValueError(

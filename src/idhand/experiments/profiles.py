@@ -103,14 +103,8 @@ def _check(predictions: Predictions, fusion: FusionConfig, model: FittableHand) 
             f"these predictions were made with hand model '{predictions.model}', but {in_use}; "
             "predict again with it"
         )
-    if (
-        fusion.covariance_calibration is not None
-        and fusion.covariance_calibration.model != model.name
-    ):
-        raise ValueError(
-            f"--covariance-calibration is about hand model "
-            f"'{fusion.covariance_calibration.model}', but {in_use}; fit it again"
-        )
+    if fusion.covariance_calibration is not None:
+        fusion.covariance_calibration.check_model(model.name)
 
 
 def _uses(rows: Sequence[int], usable: Sequence[int], shape: PersonShape) -> tuple[PhotoUse, ...]:

@@ -20,6 +20,23 @@ KIND = FileKind(
 OLD_KIND = replace(KIND, format="idhand honesty")
 """Format of older files, which are still read."""
 
+COVARIANCE_FILES = {"identity_film": "honesty.json", "confidence": "honesty_confidence.json"}
+"""Network → file of its covariance calibration, in the folder of the networks."""
+
+
+def covariance_file(network: Path) -> Path | None:
+    """The file that calibrates the covariances of a network, by the network's name; None: none.
+
+    In a folder without a confidence network the baseline is that network.
+    """
+    name = network.stem
+    if name == "baseline" and not network.with_name(f"confidence{network.suffix}").is_file():
+        name = "confidence"
+    if name not in COVARIANCE_FILES:
+        return None
+    file = network.with_name(COVARIANCE_FILES[name])
+    return file if file.is_file() else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class CovarianceCalibration:
@@ -45,6 +62,18 @@ class CovarianceCalibration:
         symmetric = torch.isfinite(self.shared).all() and torch.allclose(self.shared, self.shared.T)
         if not symmetric or torch.linalg.eigvalsh(self.shared).min() < -1e-6:
             raise ValueError("the shared error's covariance is not a covariance matrix")
+
+    def check_model(self, name: str) -> None:
+        """See that it is of this hand model.
+
+        Raises:
+            ValueError: If it is of another one.
+        """
+        if self.model != name:
+            raise ValueError(
+                f"the covariance calibration is of hand model '{self.model}', and '{name}' is in "
+                "use; fit it again"
+            )
 
     def save(self, path: Path) -> None:
         """Write it as JSON; a file of that name is replaced in one step."""

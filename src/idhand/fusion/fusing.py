@@ -16,6 +16,7 @@ from torch import Tensor
 
 from idhand.fusion.covariance_calibration import CovarianceCalibration
 from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
+from idhand.refinement.problem import check_settings
 from idhand.refinement.robust import redescending
 
 FusionMode = Literal["mean", "median", "top_k", "softmax", "covariance"]
@@ -53,6 +54,10 @@ class FusionConfig:
             raise ValueError(f"top_k must be 1 or more, got {self.top_k}")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature must be positive, got {self.temperature}")
+        not_negative = ("reweightings", "drop_below")
+        check_settings(self, positive=("disagreement",), not_negative=not_negative)
+        if self.drop_below > 1:
+            raise ValueError(f"drop_below must be 1 or less, as weights are; got {self.drop_below}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +143,8 @@ def fuse(
         config: Mode and robustness.
 
     Raises:
-        ValueError: If there is no photo, or the mode needs a confidence and there is none.
+        ValueError: If there is no photo, the mode needs a confidence and there is none, or the
+            covariance calibration is of other shapes.
     """
     return combine(likelihoods(betas, covs, prior), confidence, prior, config)
 
@@ -222,6 +228,11 @@ def _covariance_terms(
     calibration = config.covariance_calibration
     if calibration is None:
         return 1.0, torch.zeros_like(root), 1.0
+    if calibration.shared.shape != root.shape:
+        raise ValueError(
+            f"the covariance calibration is of shapes with {len(calibration.shared)} betas, and "
+            f"these have {len(root)}; fit it again"
+        )
     inverse = torch.linalg.inv(root)
     return (
         calibration.scale,

@@ -22,6 +22,8 @@ MAX_BYTES = 500_000
 """Camera files have a few hundred."""
 MAX_DEPTH = 50
 """Of brackets in YAML."""
+MAX_ALIASES = 10
+"""In YAML; each can repeat all that was before it, so that few make a file endless."""
 _K_NAMES = ("K", "camera_matrix", "Camera_Matrix", "cameraMatrix", "mtx", "M1", "K1")
 _DIST_NAMES = (
     *("dist", "D", "d", "distortion_coefficients", "Distortion_Coefficients", "distCoeffs"),
@@ -118,6 +120,14 @@ def _record(data: bytes) -> Mapping[str, Any]:
 
 class _Loader(yaml.SafeLoader):
     """Plain values, and OpenCV's matrices as dictionaries."""
+
+    num_aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.num_aliases += self.check_event(yaml.AliasEvent)
+        if self.num_aliases > MAX_ALIASES:
+            raise ValueError(f"it has more than {MAX_ALIASES} YAML aliases")
+        return super().compose_node(parent, index)
 
 
 def _opencv_matrix(loader: yaml.SafeLoader, node: Any) -> Any:

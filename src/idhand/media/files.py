@@ -1,6 +1,8 @@
 """Which pictures and videos there are among files and folders."""
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -74,17 +76,18 @@ def find_media(inputs: Sequence[str | Path]) -> FoundMedia:
             if kind is None and folder:
                 skipped.append(file)
             else:
-                files.setdefault(file.resolve(), MediaFile(path=file, kind=kind or "image"))
+                files.setdefault(
+                    Path(os.path.realpath(file)), MediaFile(path=file, kind=kind or "image")
+                )
     return FoundMedia(files=tuple(files.values()), skipped=tuple(skipped))
 
 
 def _kind(path: Path) -> Literal["image", "video"] | None:
     """By the first bytes, else by the extension, else None."""
-    try:
-        with path.open("rb") as stream:
+    head = b""
+    if path.is_file():  # opening a pipe would wait until somebody writes into it
+        with suppress(OSError), path.open("rb") as stream:
             head = stream.read(12)
-    except OSError:
-        head = b""
     suffix = path.suffix.lower()
     if head[4:8] == b"ftyp":
         still = head[8:11] in (b"hei", b"hev", b"mif", b"msf", b"avi", b"crx")

@@ -68,8 +68,9 @@ def refine(
 ) -> Predictions:
     """Move predicted hands so that they agree with what was seen in their pictures.
 
-    Hands that one of the two lacks count as not found. Hands whose landmarks fit no hand keep their
-    form, and are placed in closed form. The header's method records what was done.
+    Hands that one of the two lacks, and those whose refinement diverged, count as not found. Hands
+    whose landmarks fit no hand keep their form, and are placed in closed form. The header's method
+    records what was done.
 
     Args:
         predictions: With rotations and betas.
@@ -95,6 +96,14 @@ def refine(
         rows = hits[start : start + config.batch]
         parts.append(step(predictions.select(rows), both.select(rows)))
     fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    finite = np.isfinite(fields["wrist_cam"]).all(-1) & np.isfinite(fields["betas"]).all(-1)
+    finite &= np.isfinite(fields["rotations"]).all((-1, -2, -3))
+    if not finite.any():
+        raise ValueError(
+            "no hand is left: every refinement ended in numbers that are not finite; check the "
+            "predictions and the cameras"
+        )
+    hits, fields = hits[finite], {name: values[finite] for name, values in fields.items()}
     if config.shape == "given" and predictions.betas_cov is not None:
         fields["betas_cov"] = predictions.betas_cov[hits]
     if predictions.confidence is not None:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from idhand.refinement.problem import ObjectiveConfig
+from idhand.refinement.problem import ObjectiveConfig, check_settings
+
+SolverMethod = Literal["levenberg_marquardt", "adam"]
 
 EvidenceSource = Literal["landmarks", "network", "both"]
 """The landmark net, the trained network, or their weighted mean."""
@@ -54,7 +56,7 @@ class RefinementConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     trust: Trust = field(default_factory=Trust)
     """Of hands with a network's estimate."""
-    method: Literal["levenberg_marquardt", "adam"] = "levenberg_marquardt"
+    method: SolverMethod = "levenberg_marquardt"
     """"adam" is the schedule of Kong et al., ECCV 2022: position alone, then position and pose."""
     max_iterations: int = 25
     """Of Levenberg–Marquardt."""
@@ -68,6 +70,15 @@ class RefinementConfig:
     def __post_init__(self) -> None:
         if self.max_iterations < 1:
             raise ValueError(f"max_iterations must be at least 1, got {self.max_iterations}")
+        if self.method not in get_args(SolverMethod):
+            known = ", ".join(get_args(SolverMethod))
+            raise ValueError(f"method must be one of {known}; got '{self.method}'")
+        check_settings(self, positive=("tolerance",), not_negative=())
+        if min(self.adam_steps) < 0 or min(self.adam_rates) <= 0:
+            raise ValueError(
+                "steps of Adam must be 0 or more and its rates positive, got "
+                f"{self.adam_steps} and {self.adam_rates}"
+            )
 
 
 def network_noise() -> ObjectiveConfig:

@@ -91,12 +91,22 @@ def solve_near(
 ) -> Solution:
     """As `solve`, but a hand that went astray is put back to its start.
 
-    Astray is what lies nearer or farther than the start by more than `MAX_DEPTH_RATIO`. A hand that
+    Its cost and Hessian are then those of the start. Astray is what lies nearer or farther than the
+    start by more than `MAX_DEPTH_RATIO`. A hand that
     diverged stays so: neither its numbers nor those of its start mean anything.
     """
     solution = solve(objective, seen, start, config, shape=shape)
     ratio = solution.state.wrist[:, 2] / start.wrist[:, 2]
     kept = (ratio > 1 / MAX_DEPTH_RATIO) & (ratio < MAX_DEPTH_RATIO)
     kept |= solution.status == DIVERGED
+    if bool(kept.all()):
+        return solution
     status = torch.where(kept, solution.status, torch.full_like(solution.status, ASTRAY))
-    return replace(solution, state=solution.state.where(kept, start), status=status)
+    there = objective.linearise(start, seen, shape=shape)
+    return replace(
+        solution,
+        state=solution.state.where(kept, start),
+        status=status,
+        cost=torch.where(kept, solution.cost, there.cost),
+        hessian=torch.where(kept[:, None, None], solution.hessian, there.hessian),
+    )

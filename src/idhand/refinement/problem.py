@@ -3,12 +3,26 @@
 All hands here are right hands (left ones are mirrored before). Batches are one-dimensional.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+
+def check_settings(config: object, *, positive: tuple[str, ...], not_negative: tuple[str, ...]):
+    """Check numbers of a configuration.
+
+    Raises:
+        ValueError: If one is not finite or out of its range.
+    """
+    for name in (*positive, *not_negative):
+        value = getattr(config, name)
+        if not math.isfinite(value) or value < 0 or (value == 0 and name in positive):
+            kind = "positive" if name in positive else "0 or more"
+            raise ValueError(f"{name} must be {kind}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +49,10 @@ class ObjectiveConfig:
     """Softness of the joint limits in radians."""
     evidence_scale: float = 1.0
     """Weight of all observations against the priors; below 1 if residuals are not independent."""
+
+    def __post_init__(self):
+        names = tuple(vars(self))
+        check_settings(self, positive=names, not_negative=())
 
 
 @dataclass(frozen=True, kw_only=True)

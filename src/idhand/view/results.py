@@ -142,7 +142,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".jsonl":
         lines = ((f"line {n}", line) for n, line in enumerate(data.split(b"\n"), 1) if line)
         return [KIND.check(parse_json(line, n, KIND.remedy), n) for n, line in lines]
-    return KIND.check(parse_json(data, "it", KIND.remedy), "it")["images"]
+    return KIND.check(parse_json(data, "the file", KIND.remedy), "the file")["images"]
 
 
 def with_mesh(hand: HandResult, model: FittableHand) -> HandResult:
