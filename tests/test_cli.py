@@ -16,7 +16,7 @@ import idhand.cli.run
 from idhand.assets import open_hand
 from idhand.cli import main
 from idhand.cli.calibrate import _frames, _smaller
-from idhand.cli.common import Camera, Report
+from idhand.cli.common import Camera, Outcome
 from idhand.cli.demo import errors_of, read_demo, size_table
 from idhand.cli.outputs import output_names
 from idhand.identity import Identity, Measurement, PhotoUse
@@ -665,7 +665,7 @@ def test_calibrate_takes_frames_from_the_whole_video(tmp_path: Path, monkeypatch
     file = clip(tmp_path / "c.mp4", [1] * 70)
     monkeypatch.setattr("idhand.cli.calibrate.VIDEO_FRAMES", 5)
     camera = Camera(K=None, dist=None, fov_deg=60.0)
-    frames = _frames(file, camera, Report())
+    frames = _frames(file, camera, Outcome())
     seconds = [float(frame.name.split()[-2]) for frame in frames]
     assert len(frames) == 5
     assert seconds[0] == 0

@@ -232,8 +232,8 @@ def test_coverage_on_the_demo_photos() -> None:
 def test_coverage_on_people_of_the_studio() -> None:
     """Ten pictures of the studio's validation people, of which eight have a hand that is found on
     the right side: keypoints are 2.6 times as far off as predicted (64 % within two deviations) and
-    depths 1.6 times. This is poor: the network is over-confident on renders. A change for the
-    better is to move these bounds."""
+    depths 1.6 times. This is poor: the network is over-confident on renders. Better deviations will
+    fail here, and these bounds then follow them."""
     pairs, studio = [], Studio(StudioConfig(split="val"))
     for i in range(10):
         sample = studio[i]

@@ -17,7 +17,7 @@ from idhand.assets.nets import shipped_networks
 from idhand.calibration import Anchor, RareHandWarning
 from idhand.cli.common import (
     Camera,
-    Report,
+    Outcome,
     count,
     each_alone,
     find_inputs,
@@ -113,10 +113,10 @@ def main(command: Command) -> int:
     if command.predictions is not None:
         return _from_predictions(command, command.predictions)
     camera = Camera.from_flags(command.k, command.fov)
-    report = Report()
-    found = find_inputs(command.inputs, report)
+    outcome = Outcome()
+    found = find_inputs(command.inputs, outcome)
     output_file(command.out, [command.k, *(file.path for file in found.files)])
-    photos = _read(found, camera, report)
+    photos = _read(found, camera, outcome)
     if not photos:
         raise ValueError("none of the inputs could be read, so there is nothing to calibrate from")
 
@@ -138,11 +138,11 @@ def main(command: Command) -> int:
     for surprise in surprises:
         say(str(surprise.message))
     me.save(command.out)
-    _tell(me, photos, report)
+    _tell(me, photos, outcome)
     print(f"\nWritten to {shown(command.out)}")
     if command.report:
-        _write_page(command.out, pipe, me, photos, camera, report)
-    return report.exit_code
+        _write_page(command.out, pipe, me, photos, camera, outcome)
+    return outcome.exit_code
 
 
 def _from_predictions(command: Command, path: Path) -> int:
@@ -166,12 +166,12 @@ def _from_predictions(command: Command, path: Path) -> int:
         ruler_mm = (command.hand_length_mm, command.hand_length_sigma_mm)
     people, without = profiles(predictions, fusion, ruler_mm)
     _tell_surprise(Anchor.from_mm(command.hand_length_mm, command.hand_length_sigma_mm), people)
-    out, report = writable_folder(command.out), Report()
+    out, outcome = writable_folder(command.out), Outcome()
     for subject in without:
-        report.problem(f"{subject} has no usable picture and gets no profile")
+        outcome.problem(f"{subject} has no usable picture and gets no profile")
     names = profile_names(tuple(people))
     for subject, me in people.items():
-        with report.guard(out / names[subject]):
+        with outcome.guard(out / names[subject]):
             me.save(out / names[subject])
         used = sum(photo.weight > 0 for photo in me.photos)
         print(f"{subject}: {used} of {count(me.photos, 'picture')}, {_length_of(me)}")
@@ -184,7 +184,7 @@ def _from_predictions(command: Command, path: Path) -> int:
             "give --covariance-calibration FILE (`idhand reproduce --validation` writes one)"
         )
     print(f"\n{count(len(people), 'profile')} written to {out}")
-    return report.exit_code
+    return outcome.exit_code
 
 
 def _tell_surprise(anchor: Anchor | None, people: Mapping[str, idhand.Identity]) -> None:
@@ -228,7 +228,7 @@ def _write_page(
     me: "idhand.Identity",
     photos: Sequence[_Photo],
     camera: Camera,
-    report: Report,
+    outcome: Outcome,
 ) -> None:
     """The report: every picture with the hand before and after, its weight, and the measures."""
     title = f"A hand measured from {count(photos, 'picture')}"
@@ -253,16 +253,16 @@ def _write_page(
         )
     note = f"The profile {profile.name} contains the shape and no picture."
     names = [photo.name for photo in photos]
-    write_page(page, report_path(profile), report, me, photo_names=names, files_note=note)
+    write_page(page, report_path(profile), outcome, me, photo_names=names, files_note=note)
 
 
-def _read(found: FoundMedia, camera: Camera, report: Report) -> list[_Photo]:
+def _read(found: FoundMedia, camera: Camera, outcome: Outcome) -> list[_Photo]:
     """All pictures and the frames of the videos, not larger than needed."""
     photos = []
     for file in progress(found.files, len(found.files), "reading"):
-        with report.guard(file.path):
+        with outcome.guard(file.path):
             if file.kind == "video":
-                photos += _frames(file.path, camera, report)
+                photos += _frames(file.path, camera, outcome)
                 continue
             rgb, K_file = read_image(file.path)
             K = camera.intrinsics(rgb.shape[1], rgb.shape[0], K_file)
@@ -271,7 +271,7 @@ def _read(found: FoundMedia, camera: Camera, report: Report) -> list[_Photo]:
     return photos
 
 
-def _frames(path: Path, camera: Camera, report: Report) -> list[_Photo]:
+def _frames(path: Path, camera: Camera, outcome: Outcome) -> list[_Photo]:
     """Frames spread over a video: whenever there are too many, every second one is dropped."""
     reader = VideoReader(path)
     kept, step = [], 1
@@ -287,7 +287,7 @@ def _frames(path: Path, camera: Camera, report: Report) -> list[_Photo]:
     if reader.note:
         say(reader.note)
     if reader.problem:
-        report.problem(f"{reader.problem}; those are used")
+        outcome.problem(f"{reader.problem}; those are used")
     chosen = np.linspace(0, len(kept) - 1, min(VIDEO_FRAMES, len(kept))).round().astype(int)
     return [kept[i] for i in chosen]
 
@@ -300,7 +300,7 @@ def _smaller(
     return small, None if K is None else S @ K
 
 
-def _tell(me: "idhand.Identity", photos: Sequence[_Photo], report: Report) -> None:
+def _tell(me: "idhand.Identity", photos: Sequence[_Photo], outcome: Outcome) -> None:
     """Print what was used, what was not and why, and the measurements."""
     used = [photo for photo in me.photos if photo.weight > 0]
     sides = " and ".join(me.sides) or "unknown"
@@ -308,7 +308,7 @@ def _tell(me: "idhand.Identity", photos: Sequence[_Photo], report: Report) -> No
     print(measurement_table(me))
     for photo, record in zip(photos, me.photos, strict=True):
         if record.weight <= 0 and not photo.of_video:
-            report.problem(f"{photo.name} was not used: {record.reason}")
+            outcome.problem(f"{photo.name} was not used: {record.reason}")
         elif record.reason:
             use = f"has weight {record.weight:.0%}" if record.weight > 0 else "was not used"
             say(f"{photo.name} {use}: {record.reason}")

@@ -44,7 +44,7 @@ Item = TypeVar("Item")
 
 
 @dataclass
-class Report:
+class Outcome:
     """What went wrong with single inputs while the others went on."""
 
     num_done: int = 0
@@ -156,11 +156,11 @@ def labelled_model(data: DataSet) -> str:
     return (data.label(0).model if len(data) else None) or OPEN_HAND
 
 
-def find_inputs(inputs: Sequence[Path], report: Report) -> FoundMedia:
+def find_inputs(inputs: Sequence[Path], outcome: Outcome) -> FoundMedia:
     """The pictures and videos to work on; other files in the folders are named on stderr.
 
     In folders, pictures and clips that an earlier run of idhand has drawn are skipped. A folder
-    that cannot be read is a problem in the report; the others are used.
+    that cannot be read is a problem of the outcome; the others are used.
 
     Raises:
         ValueError: If there are none.
@@ -174,7 +174,7 @@ def find_inputs(inputs: Sequence[Path], report: Report) -> FoundMedia:
         try:
             found = find_media([path])
         except OSError as error:
-            report.problem(f"{path} cannot be read: {error.strerror or error}; it is left out")
+            outcome.problem(f"{path} cannot be read: {error.strerror or error}; it is left out")
             continue
         skipped += [file for file in found.skipped if not _is_own(file)]
         for file in found.files:
@@ -304,15 +304,15 @@ def each_alone(pipe: Any, hands: Sequence[HandResult], dist: Distortion) -> tupl
 
 
 def write_page(
-    page: HtmlReport, path: Path, report: Report, person: "idhand.Identity | None", **options: Any
+    page: HtmlReport, path: Path, outcome: Outcome, person: "idhand.Identity | None", **options: Any
 ) -> None:
     """Write the HTML report, and print where it is or why it could not be written."""
-    page.problems = list(report.problems)
+    page.problems = list(outcome.problems)
     try:
         page.write(path, person, **options)
     except (ValueError, OSError, MemoryError) as error:
         fault = memory_sentence(error) or getattr(error, "strerror", None) or str(error)
-        report.problem(f"{path} cannot be written ({fault}); all other results were written")
+        outcome.problem(f"{path} cannot be written ({fault}); all other results were written")
     else:
         print(f"Open {shown(path)}")
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from tyro.conf import arg
 
 import idhand
-from idhand.cli.common import Report, count, progress, shown, writable_folder, write_page
+from idhand.cli.common import Outcome, count, progress, shown, writable_folder, write_page
 from idhand.cli.outputs import OVERLAYS, by_folder, made
 from idhand.media import read_image
 from idhand.media.writing import write_image
@@ -78,7 +78,7 @@ def main(command: Command) -> int:
     out = writable_folder(command.out)
     truth, pictures = read_demo()
     pipe = idhand.load()
-    report = Report()
+    outcome = Outcome()
     length_mm = float(truth["hand_length_mm"])
     people = {
         "photos": _calibrate(pipe, pictures, None, "calibrating"),
@@ -93,10 +93,10 @@ def main(command: Command) -> int:
     print(error_table(errors))
     for picture, *hands in zip(pictures, *runs.values(), strict=True):
         if not all(hands):
-            report.problem(f"{picture.name}: no hand found")
+            outcome.problem(f"{picture.name}: no hand found")
     _write(out, pictures, list(runs.values()), people, pipe.model)
     print(f"\nOverlays (before and after), meshes, poses and profiles are in {shown(out)}")
-    report.num_done = len(pictures)
+    outcome.num_done = len(pictures)
     me = people["photos and ruler"]
     page = HtmlReport(
         title=f"One invented person's hand in {count(pictures, 'picture')}",
@@ -107,7 +107,7 @@ def main(command: Command) -> int:
     write_page(
         page,
         out / "report.html",
-        report,
+        outcome,
         me,
         truth_mm=truth["measurements_mm"],
         comparison=_comparison(errors),
@@ -116,7 +116,7 @@ def main(command: Command) -> int:
         "and poses, with the first picture's hand in more formats. The pictures are rendered; "
         "nobody on them exists.",
     )
-    return report.exit_code
+    return outcome.exit_code
 
 
 def read_demo() -> tuple[dict[str, Any], list[Picture]]:

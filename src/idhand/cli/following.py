@@ -57,11 +57,18 @@ class FollowedVideo:
         """Find the hands of all frames, then fit them."""
         found, name = self._found(), self.reader.path.name
         frames = progress(self.reader, self.reader.num_frames_estimate, f"{name}, fitting")
+        num_fitted = 0
         for frame, seen in zip(frames, found, strict=False):
+            num_fitted += 1
             K = self._intrinsics(frame)
             dist = None if K is None else self._camera.dist
             hands = self._tracker.fit(frame.rgb, seen, K, dist)
             yield FollowedFrame(frame=frame, K=K, hands=tuple(hands))
+        if num_fitted < len(found) and not self.reader.problem:
+            self.reader.problem = (
+                f"{self.reader.path} changed while it was read: it had {len(found)} frames, then "
+                f"{num_fitted}; those were done"
+            )
 
     def _found(self) -> list[list[FoundHand]]:
         """Where the hands are in each frame."""

@@ -9,7 +9,7 @@ from tyro.conf import arg
 
 from idhand.assets.nets import shipped_networks
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS
-from idhand.cli.common import Report, progress, say, writable_folder
+from idhand.cli.common import Outcome, progress, say, writable_folder
 from idhand.data import Shards
 from idhand.experiments.nets import ExperimentNetworks
 from idhand.experiments.presets import ReproduceConfig
@@ -69,14 +69,14 @@ def main(command: Command) -> int:
         validation = Shards(command.validation)
         nets = with_fitted_covariances(nets, validation, out, progress=_with_bar, note=say)
     results = reproduce(data, out, nets, config, progress=_with_bar, note=say)
-    report = Report()
+    outcome = Outcome()
     for why in results.left_out.values():
-        report.problem(f"{why}; this person is left out")
+        outcome.problem(f"{why}; this person is left out")
     for statement in write(results, out):
         answer = statement.answer(results.about["num_people_with_shape"])
         print(f"{statement.number}. {statement.title}: {answer}")
     print(f"\nWritten to {out}; read summary.md first")
-    return EXIT_PROBLEMS if report.problems else EXIT_FINE
+    return EXIT_PROBLEMS if outcome.problems else EXIT_FINE
 
 
 def _with_bar(items: Iterable[Any], desc: str = "") -> Iterable[Any]:

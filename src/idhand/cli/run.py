@@ -14,7 +14,7 @@ from idhand.cli.boxes import Boxes
 from idhand.cli.common import (
     RESULTS,
     Camera,
-    Report,
+    Outcome,
     count,
     each_alone,
     find_inputs,
@@ -116,8 +116,8 @@ def main(command: Command) -> int:
     """Do it, print a summary and return the exit code."""
     camera = Camera.from_flags(command.k, command.fov)
     check_formats(command.export)
-    report = Report()
-    found = find_inputs(command.inputs, report)
+    outcome = Outcome()
+    found = find_inputs(command.inputs, outcome)
     boxes = Boxes.load(command.boxes)
     boxes.check_inputs(file.path for file in found.files)
     identity = load_identity(command.identity)
@@ -144,7 +144,7 @@ def main(command: Command) -> int:
         pipe=pipe,
         out=out,
         page=page,
-        report=report,
+        outcome=outcome,
     )
     job.photos(photos)
     job.videos(videos)
@@ -153,7 +153,7 @@ def main(command: Command) -> int:
     replaced = earlier.sentence()
     if replaced is not None:
         print(replaced)
-    return job.report.exit_code
+    return job.outcome.exit_code
 
 
 def prepared(arguments: Sequence[str]) -> list[str]:
@@ -194,7 +194,7 @@ class _Job:
     pipe: Any
     out: Path
     page: HtmlReport
-    report: Report
+    outcome: Outcome
     num_photos: int = 0
     num_videos: int = 0
     num_hands: int = 0
@@ -206,7 +206,7 @@ class _Job:
         """Every photo's overlay and meshes, and `hands.json`."""
         images = []
         for file, name in progress(files, len(files), "photos"):
-            with self.report.guard(file.path):
+            with self.outcome.guard(file.path):
                 images.append(self._photo(file.path, name))
         self.num_photos = len(images)
         if images:
@@ -219,7 +219,7 @@ class _Job:
         K = self.camera.intrinsics(width, height, K_file)
         hands = self._hands(path, rgb, K)
         if not hands:
-            self.report.problem(f"{path}: no hand found; is it in view, sharp and large enough?")
+            self.outcome.problem(f"{path}: no hand found; is it in view, sharp and large enough?")
         usable = self._usable(path, hands)
         if hands:
             suffix = ".jpg" if max(width, height) <= MAX_JPEG_SIDE else ".png"
@@ -288,7 +288,7 @@ class _Job:
         usable = [hand for hand in hands if hand.status != "diverged"]
         if len(usable) < len(hands):
             failed = count(len(hands) - len(usable), "hand")
-            self.report.problem(f"{path}: the fit of {failed} failed; left out of the meshes")
+            self.outcome.problem(f"{path}: the fit of {failed} failed; left out of the meshes")
         return usable
 
     def videos(self, files: Sequence[tuple[MediaFile, str]]) -> None:
@@ -297,7 +297,7 @@ class _Job:
             return
         with JsonLines(self.out / "hands.jsonl") as lines:
             for file, name in files:
-                with self.report.guard(file.path):
+                with self.outcome.guard(file.path):
                     self._video(file.path, name, lines)
                     self.num_videos += 1
 
@@ -358,9 +358,9 @@ class _Job:
         if reader.note:
             say(reader.note)
         if reader.problem:
-            self.report.problem(f"{reader.problem}; those were done")
+            self.outcome.problem(f"{reader.problem}; those were done")
         if not num_seen:
-            self.report.problem(f"{path}: no hand found in any frame")
+            self.outcome.problem(f"{path}: no hand found in any frame")
 
     def _alone(self, tracked: Sequence[TrackedHand]) -> list[TrackedHand]:
         """`_each_alone` of a frame, under the same names."""
@@ -369,11 +369,11 @@ class _Job:
 
     def write_page(self) -> None:
         """The report, if anything could be read."""
-        if self.command.report and self.report.num_done:
+        if self.command.report and self.outcome.num_done:
             note = self._files_note()
             self.page.title = _title(self.num_photos, self.num_videos)
             path = self.out / REPORT
-            write_page(self.page, path, self.report, self.identity, files_note=note)
+            write_page(self.page, path, self.outcome, self.identity, files_note=note)
 
     def _files_note(self) -> str:
         """A sentence on what else was written."""
@@ -404,5 +404,5 @@ class _Job:
                 f"the camera of {of} is not known: a field of view of {DEFAULT_FOV_DEG:g} degrees "
                 "is assumed, so distances are a guess; --k or --fov makes them more accurate"
             )
-        if self.report.problems:
-            print(f"{count(self.report.problems, 'problem')}, listed above.")
+        if self.outcome.problems:
+            print(f"{count(self.outcome.problems, 'problem')}, listed above.")
