@@ -94,8 +94,6 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode):
             raise ValueError(f"{path} is a pipe or device; save what it holds in a file first")
     try:
-        if path.is_fifo() or path.is_char_device():  # opening one may wait forever
-            raise ValueError(f"{path} is a pipe or device; save what it holds in a file first")
         with path.open("rb") as stream:
             empty = not stream.read(1)
     except FileNotFoundError as error:
