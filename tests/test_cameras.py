@@ -226,6 +226,13 @@ def test_json_names_the_model(tmp_path: Path):
     assert dist.tolist() == RATIONAL
 
 
+ALIASES = "a: &l0 [1, 1]\n" + "".join(
+    f"{name}: &l{level} [*l{level - 1}, *l{level - 1}]\n"
+    for level, name in enumerate([*"bcdefghijklmnopqrstuvwxyz", "K"], 1)
+)
+"""A few lines that stand for 2**27 numbers."""
+
+
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
@@ -236,6 +243,7 @@ def test_json_names_the_model(tmp_path: Path):
         ("text.txt", "hello, I am a letter", "with names and values"),
         ("a.yaml", "K: [1, 2\nb: }", "not JSON, YAML or XML"),
         ("tag.yaml", "K: !!python/object/apply:os.system ['true']", "not JSON, YAML or XML"),
+        ("bomb.yaml", ALIASES, "more than 10 YAML aliases"),
         ("a.xml", "<opencv_storage><K>", "XML is damaged"),
         ("a.xml", "<!DOCTYPE a [<!ENTITY b 'c'>]><a/>", "declarations"),
         ("a.xml", "<a><K><data>1 2 x</data><rows>3</rows><cols>3</cols></K></a>", "3×3"),

@@ -542,6 +542,7 @@ def test_own_boxes_and_sides(tmp_path: Path, pipe: FakePipe, form: str, capsys):
         ("b.csv", "file,left\na.jpg,1", "has no column frame, top, right, bottom"),
         ("b.csv", "file,frame,left,top,right,bottom\na.jpg,,1,2,x,4", "line 2: a side of the box"),
         ("b.csv", "file,frame,left,top,right,bottom\n,,1,2,3,4", "there is no file's name"),
+        ("b.csv", f"file,frame,left,top,right,bottom\n{'a' * 200_000}", "not readable as CSV"),
     ],
 )
 def test_boxes_that_are_none(
@@ -552,6 +553,25 @@ def test_boxes_that_are_none(
     assert main(["run", str(photo(tmp_path / "a.jpg")), *flags]) == 2
     assert sentence in capsys.readouterr().err
     assert pipe.calls == []
+
+
+def test_pipes_and_links_in_a_loop_are_problems_and_the_others_are_done(
+    tmp_path: Path, pipe: FakePipe, capsys
+):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    pipes = [tmp_path / "pipe.jpg", folder / "pipe.jpg"]
+    loops = [tmp_path / "loop.jpg", folder / "loop.jpg"]
+    for path, loop in zip(pipes, loops, strict=True):
+        os.mkfifo(path)
+        loop.symlink_to(loop)
+    photo(folder / "a.jpg")
+    inputs = [str(path) for path in (loops[0], pipes[0], folder)]
+    assert main(["run", *inputs, "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert f"{pipes[0]} is a pipe or device; save what it holds in a file first" in told
+    assert f"{loops[0]} cannot be read: Too many levels of symbolic links" in told
+    assert [image.name for image in read_hands(tmp_path / "out" / "hands.json")] == ["a"]
 
 
 def test_videos_without_hands_or_with_a_broken_end(tmp_path: Path, pipe: FakePipe, capsys):

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +310,13 @@ def test_a_full_memory_is_no_fault_of_idhand(tmp_path: Path, pipe, capsys, monke
     monkeypatch.setattr(idhand.cli.run, "write_hands", full)
     assert main(["run", str(photo(tmp_path / "a.jpg")), "--out", str(tmp_path / "out")]) == 2
     assert "idhand: there is not enough memory" in capsys.readouterr().err
+
+
+def test_the_package_is_the_command(capsys):
+    command = [sys.executable, "-m", "idhand", "nonsense"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == main(["nonsense"]) == 2
+    assert ended.stderr == capsys.readouterr().err
 
 
 def test_help_knows_the_exit_codes(capsys):

@@ -451,6 +451,18 @@ def test_a_faint_palm_is_not_a_clear_one():
     assert PalmDetector(PalmConfig(faint_threshold=0.5)).find(small, size, 0.0).faint == []
 
 
+@pytest.mark.parametrize("size", [(2, 3000), (3000, 2), (1, 41), (7, 500)])
+def test_a_stripe_has_few_tiles(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
+    passes: list[tuple[int, int]] = []
+    detector, palms = HandDetector(DetectorConfig(num_rotations=0)), PalmDetector.find
+    monkeypatch.setattr(
+        PalmDetector, "find", lambda *args: (passes.append(args[2]), palms(*args))[1]
+    )
+    assert detector.detect(np.zeros((*size, 3), np.uint8)) == []
+    assert len(passes) <= 4 + 2 * 20
+    assert sum(max(shape) for shape in passes[4:]) >= max(size)
+
+
 @given(st.integers(1, 300), st.integers(1, 300), st.floats(0.2, 1))
 def test_tiles_cover_the_image_and_overlap(h: int, w: int, share: float):
     side = max(int(share * min(h, w)), 1)

@@ -1,8 +1,10 @@
 import json
+import re
 import subprocess
 import sys
 
 import cv2
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -237,3 +239,21 @@ def test_public_surface_is_pinned_and_lazy() -> None:
         idhand.detect  # noqa: B018
     code = "import sys, idhand; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("image", [None, "photo.jpg", [[0, 0, 0]]])
+def test_what_is_no_array_is_a_sentence(pipe: Pipeline, image: object):
+    sentence = f"the image must be a NumPy array, got {type(image).__name__}; idhand.read_image"
+    jaxtyping.config.update("jaxtyping_disable", True)  # as outside of the tests
+    try:
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            pipe(image)  # pyright: ignore
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_one_K_for_each_image(pipe: Pipeline):
+    image = np.zeros((48, 64, 3), np.uint8)
+    for number in (0, 1, 3):
+        with pytest.raises(ValueError, match=f"K is a list of {number}, but there are"):
+            pipe.calibrate([image, image], K=[None] * number)

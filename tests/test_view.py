@@ -349,6 +349,32 @@ def test_hands_name_their_model_and_what_lies_outside(tmp_path: Path):
     assert (older.model, older.detection.outside) == (OPEN_HAND, None)
 
 
+def test_keys_of_later_versions_are_passed_over(tmp_path: Path):
+    path = tmp_path / "hands.json"
+    write_hands(path, [image_hands()])
+    record = json.loads(path.read_text())
+    for part in (record, image := record["images"][0], hand := image["hands"][0]):
+        part["new"] = 1
+    hand["detection"]["new"] = [1, 2]
+    path.write_text(json.dumps(record))
+    (read,) = read_hands(path)
+    assert len(read.hands) == len(image["hands"])
+    np.testing.assert_array_equal(read.hands[0].betas, hand["betas"])
+
+
+@pytest.mark.parametrize("name", ["rotations", "keypoints_cam", "keypoints_px", "K"])
+@pytest.mark.parametrize("damaged", ["short", "null"])
+def test_hands_of_other_shapes_are_a_sentence(tmp_path: Path, name: str, damaged: str):
+    path = tmp_path / "hands.json"
+    write_hands(path, [image_hands()])
+    record = json.loads(path.read_text())
+    hand = record["images"][0]["hands"][0]
+    hand[name] = hand[name][:-1] if damaged == "short" else None
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=f"not a readable file of hands: {name} of a hand has"):
+        read_hands(path, open_hand())
+
+
 def test_no_results_stay_unless_they_are_whole(tmp_path: Path):
     def interrupted():
         with JsonLines(tmp_path / "hands.jsonl") as lines:

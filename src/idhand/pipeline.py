@@ -330,6 +330,10 @@ class Pipeline:
             found = self._one_hand(rgb, is_right)
             is_hand = isinstance(found, Detection)
             photos.append(HandInImage(detection=found, camera=camera) if is_hand else found)
+        if K is not None and not isinstance(K, np.ndarray) and len(K) != len(photos):
+            raise ValueError(
+                f"K is a list of {len(K)}, but there are {len(photos)} images; give one per image"
+            )
         hands = [photo for photo in photos if isinstance(photo, HandInImage)]
         if not hands:
             causes = {photo for photo in photos if isinstance(photo, str)}
@@ -369,6 +373,11 @@ class Pipeline:
         return best
 
     def _intrinsics(self, rgb: Rgb, K: Intrinsics | None) -> tuple[Intrinsics, bool]:
+        if not isinstance(rgb, np.ndarray):
+            raise ValueError(
+                f"the image must be a NumPy array, got {type(rgb).__name__}; idhand.read_image "
+                "makes one from a file"
+            )
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise ValueError(
                 f"the image must be uint8 of shape (height, width, 3), got {rgb.dtype} of shape "

@@ -26,6 +26,8 @@ KIND = FileKind(format="", version=1, name="file of hands", remedy="run idhand o
 
 DECIMALS_PX, DECIMALS = 3, 6
 """Kept digits of pixels, and of metres (1 µm), rotations, betas and probabilities."""
+_SHAPES = {"rotations": (16, 3, 3), "keypoints_cam": (21, 3), "keypoints_px": (21, 2), "K": (3, 3)}
+"""Of a hand's arrays that drawings and exports rely on."""
 _LEFT_OUT = ("verts_cam", "faces", "features")
 
 
@@ -211,8 +213,10 @@ def _decode(record: dict[str, Any]) -> ImageHands:
 
 def _decode_hand(record: dict[str, Any]) -> HandResult:
     """A hand with an empty mesh."""
-    values = {name: _array(value) for name, value in record.items() if name != "name"}
-    detection = {name: _array(value) for name, value in record["detection"].items()}
+    values, detection = _fields(HandResult, record), _fields(Detection, record["detection"])
+    for name, shape in _SHAPES.items():
+        if np.shape(values[name]) != shape:
+            raise ValueError(f"{name} of a hand has shape {np.shape(values[name])}, not {shape}")
     if detection.get("outside") is not None:
         detection["outside"] = detection["outside"].astype(bool)
     values["detection"] = Detection(**detection)
@@ -223,6 +227,12 @@ def _decode_hand(record: dict[str, Any]) -> HandResult:
     for name in ("residual_px", "depth_std_m"):
         values[name] = math.nan if values[name] is None else values[name]
     return HandResult(verts_cam=np.zeros((0, 3)), faces=np.zeros((0, 3), np.int64), **values)
+
+
+def _fields(kind: type[Any], record: dict[str, Any]) -> dict[str, Any]:
+    """The values of a record's fields; keys that only later versions know are left out."""
+    known = {field.name for field in dataclasses.fields(kind)}
+    return {name: _array(value) for name, value in record.items() if name in known}
 
 
 def _array(value: object) -> Any:
