@@ -76,7 +76,7 @@ def test_a_hand_comes_back_as_it_was_added(folder: Path, with_correctives: bool)
 
 def test_hands_are_listed_and_replaced(folder: Path) -> None:
     assert assets.hand_names() == (OPEN_HAND,)
-    assert assets.hand() is assets.hand(OPEN_HAND) is open_hand()
+    assert assets.hand(OPEN_HAND) is open_hand()
     assets.add_hand(toy_hand())
     assert assets.hand_names() == (OPEN_HAND, "toy")
     assert assets.hand("toy") is assets.hand("toy"), "read once"

@@ -267,12 +267,3 @@ def test_what_is_no_camera_file_is_a_sentence(tmp_path: Path, name: str, text: s
 def test_an_empty_distortion_is_none(tmp_path: Path):
     (tmp_path / "k.yaml").write_text("K: [600, 0, 9, 0, 600, 9, 0, 0, 1]\nD: []\nmodel: ''")
     assert read_camera_file(tmp_path / "k.yaml").lens is None
-
-
-def test_yaml_may_not_grow_by_aliases(tmp_path: Path):
-    lines = ["a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
-    path = tmp_path / "camera.yaml"
-    path.write_text("\n".join(lines))
-    with pytest.raises(ValueError, match="more than 10 YAML aliases"):
-        read_camera_file(path)

@@ -624,7 +624,9 @@ def test_calibrate_prints_measures_and_writes_the_profile(tmp_path: Path, calibr
         photo(tmp_path / f"{name}.jpg", hands=hands)
     out = tmp_path / "new" / "me.hand.json"
     flags = ["--out", str(out), "--hand-length-mm", "185", "--hand-length-sigma-mm", "1.5"]
+    flags += ["--side", "right"]
     assert main(["calibrate", str(tmp_path), *flags]) == 0
+    assert calibrations[0]["side"] == "right"
     assert calibrations[0]["hand_length_mm"] == 185
     assert calibrations[0]["hand_length_sigma_mm"] == 1.5
     assert calibrations[0]["K"] == [None] * 3

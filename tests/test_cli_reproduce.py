@@ -156,4 +156,6 @@ def test_reproduce_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "people must be 1 or more" in reproduce("--nets", folder, "--people", "0")
     for name in ("baseline", "identity_film", "confidence"):
         save_net(getattr(nets(), name), folder / f"{name}.safetensors", {})
-    assert "no honesty.json beside the networks; give --validation" in reproduce("--nets", folder)
+    assert "no identity_film.covariance.json beside the networks; give --validation" in reproduce(
+        "--nets", folder
+    )

@@ -639,12 +639,3 @@ def test_tracking_names_the_hand_that_is_lost(detector: HandDetector):
     assert voted is not None
     assert voted.is_right
     assert voted.right_probability == second.right_probability < 0.2
-
-
-def test_a_stripe_is_searched_in_a_few_dozen_tiles(
-    detector: HandDetector, monkeypatch: pytest.MonkeyPatch
-):
-    parts = []
-    monkeypatch.setattr(type(detector._palms), "rois", lambda *_, **__: parts.append(1) or [])
-    assert detector.detect(np.zeros((3, 6000, 3), np.uint8)) == []
-    assert 20 < len(parts) < 60

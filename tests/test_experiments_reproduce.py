@@ -17,7 +17,6 @@ from idhand.evaluation import (
     Interval,
     mean_interval,
     measure_errors_mm,
-    measure_sigmas_mm,
     rest_errors_mm,
 )
 from idhand.evaluation.hands import keypoint_regressor
@@ -44,7 +43,6 @@ from idhand.experiments.reproduce import (
 from idhand.experiments.shapes import (
     PersonShape,
     fused_shapes,
-    measure_spreads_mm,
     network_covariance_calibration,
     rulers_m,
     shape_errors_mm,
@@ -284,16 +282,6 @@ def test_shape_errors_are_those_of_the_meshes():
     assert errors.keys() == expected.keys()
     for name, values in expected.items():
         np.testing.assert_allclose(errors[name], values.numpy(), rtol=1e-6)
-
-
-def test_spreads_are_those_of_the_evaluation():
-    rng = torch.Generator().manual_seed(0)
-    betas, root = torch.randn(5, 16, generator=rng), torch.randn(5, 16, 16, generator=rng)
-    covariance = (root @ root.mT).double()
-    torch.testing.assert_close(
-        measure_spreads_mm(MODEL, betas.double(), covariance),
-        measure_sigmas_mm(MODEL, betas.double(), covariance),
-    )
 
 
 def test_a_ruler_improves_shapes():

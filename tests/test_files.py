@@ -6,6 +6,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,9 @@ def test_a_header_is_checked_for_format_and_version():
             KIND.check({"format": "idhand tests", "version": version}, "a.x")
     with pytest.raises(ValueError, match="has version True, this idhand reads version 1"):
         FileKind(format="", version=1, name="x", remedy="y").check({"version": True}, "a")
+    older = replace(KIND, old_formats=("idhand trials",))
+    assert older.check({"format": "idhand trials", "version": 3}, "a")["version"] == 3
+    assert older.header["format"] == "idhand tests"
     bare = FileKind(format="", version=1, name="x", remedy="y")
     assert bare.check(bare.header, "a") == {"version": 1}
 

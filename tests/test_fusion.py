@@ -16,6 +16,7 @@ from idhand.fusion import (
     Likelihoods,
     combine,
     covariance_file,
+    covariance_file_name,
     fit_covariance_calibration,
     fuse,
     likelihoods,
@@ -267,21 +268,25 @@ def test_a_calibration_of_other_shapes_is_refused_by_name():
 
 
 def test_each_network_has_its_own_calibration(tmp_path: Path):
-    for name in ("identity_film", "baseline", "mine"):
-        (tmp_path / f"{name}.safetensors").touch()
-        assert covariance_file(tmp_path / f"{name}.safetensors") is None
-    for name in ("honesty", "honesty_confidence"):
-        (tmp_path / f"{name}.json").touch()
-
     def found(name: str) -> str | None:
         path = covariance_file(tmp_path / f"{name}.safetensors")
         return None if path is None else path.name
 
+    for name in ("identity_film", "baseline", "mine"):
+        (tmp_path / f"{name}.safetensors").touch()
+        assert found(name) is None
+    for name in ("honesty", "honesty_confidence"):  # names of older files
+        (tmp_path / f"{name}.json").touch()
     assert found("identity_film") == "honesty.json"
     assert found("baseline") == "honesty_confidence.json"
     assert found("mine") is None
+    for name in ("identity_film", "mine", "confidence"):
+        (tmp_path / covariance_file_name(name)).touch()
+    assert found("identity_film") == "identity_film.covariance.json"
+    assert found("mine") == "mine.covariance.json"
+    assert found("baseline") == "confidence.covariance.json"
     (tmp_path / "confidence.safetensors").touch()
-    assert found("confidence") == "honesty_confidence.json"
+    assert found("confidence") == "confidence.covariance.json"
     assert found("baseline") is None
 
 

@@ -169,3 +169,18 @@ def test_hands_of_another_size_keep_their_proportions() -> None:
     assert float((proportions(other) - proportions(betas)).norm(dim=-1).max()) < 2e-4
     doubled = hand.resized(torch.zeros(16).double(), torch.tensor(2.0).double())
     assert_close(doubled, hand.uniform_growth)
+
+
+def test_deviations_of_measures_are_propagated_by_autograd_s_derivatives():
+    measures, rng = open_hand().measures, torch.Generator().manual_seed(0)
+    betas = torch.randn(4, 16, generator=rng).double()
+    root = torch.randn(4, 16, 16, generator=rng).double()
+    covariance = root @ root.mT
+    for one, cov, D, sd in zip(
+        betas, covariance, measures.derivatives(betas), measures.deviations(betas, covariance),
+        strict=True,
+    ):  # fmt: skip
+        expected = torch.autograd.functional.jacobian(measures.lengths, one)
+        assert isinstance(expected, torch.Tensor)
+        torch.testing.assert_close(D, expected)
+        torch.testing.assert_close(sd, (expected @ cov @ expected.mT).diagonal().sqrt())

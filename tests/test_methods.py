@@ -233,3 +233,16 @@ def test_small_net_is_a_method_from_a_file(tmp_path: Path):
     assert (found.method, found.model, found.kind) == ("small", open_hand().name, "poses")
     assert len(found.header["network"]) == 64
     assert found.found.sum() == NUM_FOUND
+
+
+def test_older_files_of_detected_hands_are_read(tmp_path: Path):
+    detected, path = demo_detected(), tmp_path / "detections.npz"
+    detected.save(path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    about = json.loads(arrays["header"].tobytes())
+    assert about["format"] == "idhand detected hands"
+    text = json.dumps({**about, "format": "idhand looks"})
+    arrays["header"] = np.frombuffer(text.encode(), np.uint8)
+    np.savez(path, **arrays)
+    assert DetectedHands.load(path).sample_id == detected.sample_id

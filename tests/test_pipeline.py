@@ -257,3 +257,13 @@ def test_one_K_for_each_image(pipe: Pipeline):
     for number in (0, 1, 3):
         with pytest.raises(ValueError, match=f"K is a list of {number}, but there are"):
             pipe.calibrate([image, image], K=[None] * number)
+
+
+def test_a_known_side_is_that_of_all_photos(pipe: Pipeline, truth: dict) -> None:
+    shots = [photo(truth, k) for k in range(2)]
+    images, K = [rgb for rgb, _, _ in shots], [K for _, K, _ in shots]
+    seen = pipe.calibrate(images, K=K)
+    assert seen.sides == ("right",)
+    other = pipe.calibrate(images, K=K, side="left")
+    assert other.sides == ("left",)
+    assert np.abs(other.betas - seen.betas).max() > 0.1, "it was fitted as a left hand"

@@ -278,7 +278,7 @@ def test_left_hands_become_mirrored_right_hands() -> None:
     [
         (ObjectiveConfig, {"sigma_px": 0.0}),
         (ObjectiveConfig, {"pose_weight": -1.0}),
-        (ObjectiveConfig, {"evidence_scale": float("nan")}),
+        (ObjectiveConfig, {"observation_weight": float("nan")}),
         (RefinementConfig, {"tolerance": -1.0}),
         (CalibrationConfig, {"disagreement": 0.0}),
         (CalibrationConfig, {"reweightings": -1}),

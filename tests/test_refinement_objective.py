@@ -29,7 +29,7 @@ CONFIG = ObjectiveConfig(
     robust_direction=1.5,
     pose_weight=1.7,
     limit_sigma=0.08,
-    evidence_scale=0.6,
+    observation_weight=0.6,
 )
 
 
@@ -89,7 +89,7 @@ def terms(o: Objective, state: State, seen: Observations, k: int) -> dict[str, f
         off = bone / bone.norm() - seen.directions[k, j - 1]
         squares["directions"].append(float(off @ off) / float(seen.sigma_direction[k, j - 1]) ** 2)
     found = {
-        name: c.evidence_scale * sum(w**2 / 2 * math.log(1 + s / w**2) for s in squares[name])
+        name: c.observation_weight * sum(w**2 / 2 * math.log(1 + s / w**2) for s in squares[name])
         for name, w in robust.items()
     }
     pose = state.angles[k] - space.mean
@@ -145,7 +145,7 @@ def test_the_hessian_is_that_of_gauss_and_newton() -> None:
     )
     assert isinstance(jacobian, Tensor)
     J, w = jacobian[:, 0], residuals(o, state, seen)[1]
-    data = o.config.evidence_scale * J.mT @ (w[:, None] * J)
+    data = o.config.observation_weight * J.mT @ (w[:, None] * J)
     space = o.model.pose_space
     beyond = ((state.angles > space.upper) | (state.angles < space.lower))[0].double()
     assert beyond.any()

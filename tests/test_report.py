@@ -209,7 +209,7 @@ def test_the_population_is_ansur():
     names = {"hand_length": 0, "palm_length": 1, "hand_breadth": 2, "hand_circumference": 3}
     for name, k in names.items():
         for sex, key in (("men", "male"), ("women", "female")):
-            spread = getattr(population_spreads()[name], sex)
+            spread = getattr(population_spreads(open_hand())[name], sex)
             assert spread.mean == pytest.approx(truth[key]["mean"][k], abs=0.006)
             assert spread.stdev == pytest.approx(truth[key]["cov"][k][k] ** 0.5, abs=0.006)
             assert spread.inv_cdf(0.05) == pytest.approx(truth[key]["p05"][k], rel=0.012)

@@ -64,7 +64,7 @@ def calibration_with_network() -> CalibrationConfig:
     directions. Both come from the same features, so the fit's observations count for less than they
     state (chosen on the studio's validation people, docs/results.md).
     """
-    return CalibrationConfig(objective=replace(network_noise(), evidence_scale=0.3))
+    return CalibrationConfig(objective=replace(network_noise(), observation_weight=0.3))
 
 
 MIN_HAND_LENGTH_M, MAX_HAND_LENGTH_M = 0.08, 0.3
@@ -194,25 +194,9 @@ def calibrate_shape(
     own = solve(objective, seen, start, refinement, shape=True)
     own_cost = _photo_cost(objective, own.state, seen)
     fit = own_cost / own_cost.median().clamp_min(1e-9)
-    weights = redescending(fit / config.poor_fit)
     states = _share(own.state, own.state.betas.median(0).values)
-    disagreement = torch.zeros_like(weights)
-    iterations = 0
     problem = _Problem(objective=objective, anchor=anchor, config=config)
-    for _ in range(config.reweightings):
-        states, steps = problem.solve(states, seen, weights)
-        iterations += steps
-        excess = (_photo_cost(objective, states, seen) - own_cost).clamp_min(0)
-        usual = _weighted_median(excess, weights).clamp_min(config.usual_cost)
-        disagreement = excess / usual
-        new = redescending(fit / config.poor_fit) * redescending(disagreement / config.disagreement)
-        new = torch.where(new < config.drop_below, torch.zeros_like(new), new)
-        if not bool((new > 0).any()):
-            break  # none agrees with any other, so there is no reason to prefer one
-        settled = float((new - weights).abs().max()) < 0.02
-        weights = new
-        if settled:
-            break
+    states, weights, disagreement, iterations = _reweighted(problem, states, seen, own_cost, fit)
     covariance = problem.covariance(states, seen, weights)
     n = model.num_betas
     assert states.bias is not None
@@ -228,6 +212,44 @@ def calibrate_shape(
         states=states,
         iterations=iterations,
     )
+
+
+def _reweighted(
+    problem: "_Problem",
+    states: State,
+    seen: Observations,
+    own_cost: Float[Tensor, " photos"],
+    fit: Float[Tensor, " photos"],
+) -> tuple[State, Float[Tensor, " photos"], Float[Tensor, " photos"], int]:
+    """Solve for the common shape and weigh the photos by how well it suits them, in turn.
+
+    Args:
+        problem: The joint fit.
+        states: To start from.
+        seen: Of each photo.
+        own_cost: Of each photo's own best fit.
+        fit: The same over the median photo's.
+
+    Returns:
+        The states, each photo's weight and disagreement, and the iterations.
+    """
+    config, iterations = problem.config, 0
+    weights, disagreement = redescending(fit / config.poor_fit), torch.zeros_like(fit)
+    for _ in range(config.reweightings):
+        states, steps = problem.solve(states, seen, weights)
+        iterations += steps
+        excess = (_photo_cost(problem.objective, states, seen) - own_cost).clamp_min(0)
+        usual = _weighted_median(excess, weights).clamp_min(config.usual_cost)
+        disagreement = excess / usual
+        new = redescending(fit / config.poor_fit) * redescending(disagreement / config.disagreement)
+        new = torch.where(new < config.drop_below, torch.zeros_like(new), new)
+        if not bool((new > 0).any()):
+            break  # none agrees with any other, so there is no reason to prefer one
+        settled = float((new - weights).abs().max()) < 0.02
+        weights = new
+        if settled:
+            break
+    return states, weights, disagreement, iterations
 
 
 def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:

@@ -119,6 +119,8 @@ class FileKind:
     """With its article, as in "a.json is no ...": "an idhand profile" without "an"."""
     remedy: str
     """How to come by a good file, as in "update idhand, or ...": "calibrate again"."""
+    old_formats: tuple[str, ...] = ()
+    """Names of the format in older files, which are read like the others."""
 
     @property
     def header(self) -> dict[str, Any]:
@@ -136,7 +138,8 @@ class FileKind:
         Raises:
             ValueError: Saying what was found, what this idhand reads and what to do.
         """
-        if not isinstance(header, dict) or (self.format and header.get("format") != self.format):
+        formats = (self.format, *self.old_formats)
+        if not isinstance(header, dict) or (self.format and header.get("format") not in formats):
             raise ValueError(f"{where} is no {self.name}; name another file")
         version = header.get("version")
         if version != self.version or isinstance(version, bool):

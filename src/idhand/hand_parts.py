@@ -110,11 +110,30 @@ class Measures:
         distances = (points[..., first, :] - points[..., second, :]).norm(dim=-1)
         return torch.einsum("ms,...s->...m", self.coefficients, distances)
 
-    def derivatives(self, betas: Float[Tensor, " betas"]) -> Float[Tensor, "measures betas"]:
+    def derivatives(
+        self, betas: Float[Tensor, "*batch betas"]
+    ) -> Float[Tensor, "*batch measures betas"]:
         """Change of each length in metres per standard deviation of each beta."""
-        jacobian = torch.autograd.functional.jacobian(self.lengths, betas)
-        assert isinstance(jacobian, Tensor)
-        return jacobian
+        points = self.points + torch.einsum("pak,...k->...pa", self.shape_basis, betas)
+        first, second = self.segments.unbind(-1)
+        apart = points[..., first, :] - points[..., second, :]
+        along = torch.nn.functional.normalize(apart, dim=-1)
+        basis = self.shape_basis[first] - self.shape_basis[second]
+        return self.coefficients @ torch.einsum("...sa,sak->...sk", along, basis)
+
+    def deviations(
+        self,
+        betas: Float[Tensor, "*batch betas"],
+        covariance: Float[Tensor, "*#batch betas betas"],
+    ) -> Float[Tensor, "*batch measures"]:
+        """Standard deviation of each length in metres, by first-order propagation.
+
+        Args:
+            betas: Shapes.
+            covariance: Of the betas.
+        """
+        D = self.derivatives(betas)
+        return ((D @ covariance) * D).sum(-1).clamp_min(0).sqrt()
 
     def path(self, name: str, betas: Float[Tensor, " betas"]) -> Float[Tensor, "points 3"]:
         """Where a measure runs over the hand at rest, from end to end, in metres.

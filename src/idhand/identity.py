@@ -193,8 +193,8 @@ def measure(
     """
     shape = torch.from_numpy(betas.astype(np.float64))
     lengths = model.measures.lengths(shape).numpy() * 1e3
-    D = model.measures.derivatives(shape).numpy() * 1e3
-    spread = Z95 * np.sqrt(np.einsum("mk,kl,ml->m", D, covariance, D).clip(0))
+    of_betas = torch.from_numpy(covariance.astype(np.float64))
+    spread = Z95 * model.measures.deviations(shape, of_betas).numpy() * 1e3
     return {
         name: Measurement(value_mm=float(v), low_mm=float(v - s), high_mm=float(v + s))
         for name, v, s in zip(model.measures.names, lengths, spread, strict=True)

@@ -302,6 +302,7 @@ class Pipeline:
         hand_length_mm: float | None = None,
         hand_length_sigma_mm: float = 2.0,
         is_right: bool | None = None,
+        side: Side | None = None,
         progress: Callable[..., Iterable[Any]] | None = None,
     ) -> Identity:
         """Estimate one person's hand shape from photos.
@@ -313,7 +314,8 @@ class Pipeline:
             hand_length_mm: Distal wrist crease to the tip of the middle finger, hand flat, by
                 ruler. Without it absolute size stays as uncertain as in the population.
             hand_length_sigma_mm: Standard deviation of that reading.
-            is_right: Use only this side's hands.
+            is_right: Use only this side's hands, as they are detected.
+            side: The person's side of the hands in all photos, "left" or "right", if it is known.
             progress: Wraps the images, e.g. `tqdm`.
 
         Raises:
@@ -327,7 +329,7 @@ class Pipeline:
         for index, rgb in enumerate(progress(images) if progress else images):
             K_used, is_guess = self._intrinsics(rgb, _intrinsics_of(K, index))
             camera = Camera(K=K_used, dist=dist, is_guess=is_guess)
-            found = self._one_hand(rgb, is_right)
+            found = self._one_hand(rgb, is_right, side)
             is_hand = isinstance(found, Detection)
             photos.append(HandInImage(detection=found, camera=camera) if is_hand else found)
         if K is not None and not isinstance(K, np.ndarray) and len(K) != len(photos):
@@ -358,9 +360,10 @@ class Pipeline:
             warnings.warn(sentence, RareHandWarning, stacklevel=2)
         return person
 
-    def _one_hand(self, rgb: Rgb, is_right: bool | None) -> Detection | str:
+    def _one_hand(self, rgb: Rgb, is_right: bool | None, side: Side | None) -> Detection | str:
         """The hand to calibrate from, or why there is none."""
-        hands = self.detector.detect(rgb, max_hands=2, views=self.config.calibration_views)
+        views = self.config.calibration_views
+        hands = self.detector.detect(rgb, max_hands=2, views=views, sides=side)
         if is_right is not None:
             hands = [h for h in hands if h.is_right == is_right]
         if not hands:

@@ -7,6 +7,7 @@ is added once, as a file, and is then available to every command and every proce
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cache
 from importlib.resources import files
@@ -38,7 +39,7 @@ FOLDER_VARIABLE = "IDHAND_HANDS"
 Population = Literal["all", "male", "female", "child"]
 
 
-def hand(name: str = OPEN_HAND) -> FittableHand:
+def hand(name: str) -> FittableHand:
     """The hand model of that name, float64.
 
     Args:
@@ -142,36 +143,11 @@ def open_hand() -> FittableHand:
     """
     a = _arrays("open_hand.npz")
     num_betas = a["shape_basis"].shape[-1]
-    skin = HandModel(
-        name=str(a["name"]),
-        template=_float(a["template"]),
-        shape_basis=_float(a["shape_basis"]),
-        pose_basis=None,
-        joint_regressor=_float(a["joint_regressor"]),
-        skinning=_float(a["skinning"]),
-        parents=tuple(a["parents"].tolist()),
-        faces=_int(a["faces"]),
-        tip_verts=tuple(a["tip_verts"].tolist()),
-    )
-    measures = Measures(
-        names=tuple(a["measure_names"].tolist()),
-        points=_float(a["measure_points"]),
-        shape_basis=_float(a["measure_basis"]),
-        segments=_int(a["measure_segments"]),
-        coefficients=_float(a["measure_coefficients"]),
-    )
+    skin, measures = _open_skin(a), _open_measures(a)
     marks = json.loads((DATA / "landmark_points.json").read_text("utf-8"))
     adults = FittableHand(
         **{f.name: getattr(skin, f.name) for f in fields(skin)},
-        pose_space=PoseSpace(
-            names=tuple(a["pose_names"].tolist()),
-            joint=_int(a["pose_joint"]),
-            axis=_float(a["pose_axis"]),
-            mean=_float(a["pose_mean"]),
-            covariance=_float(a["pose_covariance"]),
-            lower=_float(a["pose_lower"]),
-            upper=_float(a["pose_upper"]),
-        ),
+        pose_space=_open_pose_space(a),
         landmarks=landmark_points(
             skin,
             measures.growth,
@@ -193,6 +169,42 @@ def open_hand() -> FittableHand:
         },
     )
     return replace(adults, populations={**adults.populations, "child": child_prior(adults)})
+
+
+def _open_skin(a: Mapping[str, np.ndarray]) -> HandModel:
+    return HandModel(
+        name=str(a["name"]),
+        template=_float(a["template"]),
+        shape_basis=_float(a["shape_basis"]),
+        pose_basis=None,
+        joint_regressor=_float(a["joint_regressor"]),
+        skinning=_float(a["skinning"]),
+        parents=tuple(a["parents"].tolist()),
+        faces=_int(a["faces"]),
+        tip_verts=tuple(a["tip_verts"].tolist()),
+    )
+
+
+def _open_measures(a: Mapping[str, np.ndarray]) -> Measures:
+    return Measures(
+        names=tuple(a["measure_names"].tolist()),
+        points=_float(a["measure_points"]),
+        shape_basis=_float(a["measure_basis"]),
+        segments=_int(a["measure_segments"]),
+        coefficients=_float(a["measure_coefficients"]),
+    )
+
+
+def _open_pose_space(a: Mapping[str, np.ndarray]) -> PoseSpace:
+    return PoseSpace(
+        names=tuple(a["pose_names"].tolist()),
+        joint=_int(a["pose_joint"]),
+        axis=_float(a["pose_axis"]),
+        mean=_float(a["pose_mean"]),
+        covariance=_float(a["pose_covariance"]),
+        lower=_float(a["pose_lower"]),
+        upper=_float(a["pose_upper"]),
+    )
 
 
 def with_landmarks(model: FittableHand, offsets: Tensor, gain: float = 1.0) -> FittableHand:

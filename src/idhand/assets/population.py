@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-import torch
-
-from idhand.assets.models import open_hand
 from idhand.hand import FittableHand, ShapePrior
 
 Sex = Literal["women", "men"]
@@ -42,15 +39,14 @@ class Spread:
         return {name: spread for name, spread in every.items() if spread is not None}
 
 
-def population_spreads(model: FittableHand | None = None) -> dict[str, Spread]:
-    """The distribution of each measure of a hand model, the built-in one if None.
+def population_spreads(model: FittableHand) -> dict[str, Spread]:
+    """The distribution of each measure of a hand model.
 
     ANSUR II for the four that it has: measures of these names mean the same in every model. The
     others come from the shape prior, to first order, so exact enough for percentiles; the open
     hand's proportions are those of the literature (docs/method.md). Only of a model with the
     populations `female` and `male` are women and men known apart.
     """
-    model = model or open_hand()
     apart = all(name in model.populations for name in _POPULATIONS.values())
     of_priors: dict[str, list[NormalDist]] = (
         {sex: _spreads(model, model.populations[name]) for sex, name in _POPULATIONS.items()}
@@ -72,6 +68,5 @@ def population_spreads(model: FittableHand | None = None) -> dict[str, Spread]:
 def _spreads(model: FittableHand, prior: ShapePrior) -> list[NormalDist]:
     """Each measure of people of that prior, in mm."""
     lengths = model.measures.lengths(prior.mean) * 1e3
-    D = model.measures.derivatives(prior.mean) * 1e3
-    sigmas = torch.einsum("mk,kl,ml->m", D, prior.covariance, D).sqrt()
+    sigmas = model.measures.deviations(prior.mean, prior.covariance) * 1e3
     return [NormalDist(*pair) for pair in zip(lengths.tolist(), sigmas.tolist(), strict=True)]

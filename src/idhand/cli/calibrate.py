@@ -30,6 +30,7 @@ from idhand.cli.common import (
     write_page,
 )
 from idhand.data.manifest import sha256_of
+from idhand.detection import Side
 from idhand.fusion import covariance_file
 from idhand.media import FoundMedia, VideoReader, read_image, scaled_down
 from idhand.pipeline import surprise_at
@@ -77,6 +78,8 @@ class Command:
     population: Population = "all"
     """People whose hands are the prior: all adults, male or female ones, or children of 2 to 17
     years."""
+    side: Side | None = None
+    """The person's side of the hands in all photos, if it is known."""
     k: Annotated[Path | None, arg(metavar="FILE")] = None
     """Camera file for pictures of this size: JSON {"K": [[...]], "dist": [...]}, a 3x3 .npy, YAML
     or XML from OpenCV, or camera_info from ROS."""
@@ -90,6 +93,8 @@ class Command:
             raise ValueError(f"--top-k must be 1 or more, got {self.top_k}")
         if self.predictions is not None and self.inputs:
             raise ValueError("give photos or --predictions, not both")
+        if self.predictions is not None and self.side is not None:
+            raise ValueError("--side goes with photos; predictions know the side of each picture")
         if self.predictions is not None and self.population != "all":
             raise ValueError(
                 f"--population {self.population} goes with photos; the networks behind "
@@ -133,6 +138,7 @@ def main(command: Command) -> int:
             dist=camera.dist,
             hand_length_mm=command.hand_length_mm,
             hand_length_sigma_mm=command.hand_length_sigma_mm,
+            side=command.side,
             progress=with_bar,
         )
     for surprise in surprises:

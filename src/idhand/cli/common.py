@@ -18,7 +18,7 @@ from tqdm import tqdm
 import idhand
 from idhand.assets.models import OPEN_HAND, Population
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE
-from idhand.data import DataSet
+from idhand.data import DataSet, models
 from idhand.lens import Distortion, Lens
 from idhand.media import (
     FoundMedia,
@@ -152,8 +152,18 @@ class Camera:
 
 
 def labelled_model(data: DataSet) -> str:
-    """The hand model that a data set is labelled with; the open hand where it has none."""
-    return (data.label(0).model if len(data) else None) or OPEN_HAND
+    """The hand model that a data set is labelled with; the open hand where it has none.
+
+    Raises:
+        ValueError: If its samples are labelled with different ones.
+    """
+    names = sorted(name for name in models(data.labels()) if name is not None)
+    if len(names) > 1:
+        raise ValueError(
+            f"the data set is labelled with the hand models {', '.join(names)}; keep the samples "
+            "of one in a folder of their own"
+        )
+    return names[0] if names else OPEN_HAND
 
 
 def find_inputs(inputs: Sequence[Path], outcome: Outcome) -> FoundMedia:

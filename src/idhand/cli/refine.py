@@ -10,7 +10,7 @@ from idhand.cli import EXIT_FINE
 from idhand.cli.predict import detection_cache, npz_file, opened, tell_written
 from idhand.methods.refining import RefineConfig, ShapeUse, Solver, refine
 from idhand.predictions import Predictions
-from idhand.refinement.config import EvidenceSource
+from idhand.refinement.config import ObservationSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Command:
     shape: ShapeUse = "given"
     """given: the predictions' shapes stay. free: they are estimated again for each picture, under
     the population's prior."""
-    directions: EvidenceSource | None = None
+    directions: ObservationSource | None = None
     """Source of the bone directions, the third dimension: the landmark net's, the predictions' or
     both. By default the predictions', which is best for pictures like those of the network's
     training; `idhand run`, made for photos, uses both."""

@@ -34,8 +34,8 @@ class Command:
     """Folder with baseline, identity, identity_film and confidence .safetensors (the last may be a
     branch of the baseline); by default the networks of the package."""
     validation: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Further people, on whom the networks' covariances are calibrated; otherwise honesty.json in
-    the folder of --nets is used."""
+    """Further people, on whom the networks' covariances are calibrated; otherwise
+    NAME.covariance.json beside the networks is used."""
     people: Annotated[int | None, arg(metavar="N")] = None
     """Use only this many people."""
     pictures: Annotated[int | None, arg(metavar="N")] = None

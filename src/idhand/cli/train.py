@@ -157,15 +157,15 @@ def _configured(command: Command, config: Any, workers: int) -> Any:
 
 
 def _labelled_hand(samples: Any) -> Any:
-    """The hand model of the data's labels; of labels without one, the default for 2D networks.
+    """The hand model of the data's labels; of labels without one, the open hand.
 
     Raises:
-        ValueError: If the labels' hand model is unknown.
+        ValueError: If the labels' hand model is unknown, or there are several.
     """
     from idhand.assets import hand
+    from idhand.cli.common import labelled_model
 
-    name = samples.label(0).model
-    return hand() if name is None else hand(name)
+    return hand(labelled_model(samples))
 
 
 def _check_cache(folder: Path, *, is_given: bool) -> None:

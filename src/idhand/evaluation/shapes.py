@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -35,15 +34,7 @@ def measure_sigmas_mm(
     covariance: Float[Tensor, "batch betas betas"],
 ) -> Float[Tensor, "batch measures"]:
     """Standard deviation of each measure by first-order propagation of the betas' covariance."""
-    shape = betas.detach().requires_grad_()
-    with torch.enable_grad():
-        lengths = model.measures.lengths(shape)
-        rows = [
-            torch.autograd.grad(lengths[:, k].sum(), shape, retain_graph=True)[0]
-            for k in range(lengths.shape[1])
-        ]
-    D = torch.stack(rows, 1)
-    return MM_PER_M * torch.einsum("bmk,bkl,bml->bm", D, covariance, D).clamp_min(0).sqrt()
+    return MM_PER_M * model.measures.deviations(betas, covariance)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from idhand.evaluation.shapes import covered, measure_errors_mm
+from idhand.evaluation.shapes import covered, measure_errors_mm, measure_sigmas_mm
 from idhand.experiments.shapes import (
     PersonShapes,
-    measure_spreads_mm,
     rows_by_subject,
     shape_errors_mm,
 )
@@ -197,5 +196,5 @@ def _covered(
     model: FittableHand, betas: Tensor, covariance: Tensor, truth: Tensor
 ) -> Bool[Tensor, "draws measures"]:
     """Whether each measure's stated interval holds the truth."""
-    sigmas = measure_spreads_mm(model, betas, covariance)
+    sigmas = measure_sigmas_mm(model, betas, covariance)
     return covered(measure_errors_mm(model, betas, truth), sigmas)

@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from idhand.fusion import COVARIANCE_FILES, CovarianceCalibration
+from idhand.fusion import CovarianceCalibration, covariance_file
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.files import load_regressor
 from idhand.nets.regressor import Regressor
 
 NET_FILES = ("baseline", "identity", "identity_film", "confidence")
+WITH_COVARIANCES = ("identity_film", "confidence")
+"""Networks whose covariances are calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,7 @@ class ExperimentNetworks:
     identity_film: Regressor
     confidence: Regressor
     covariance_calibrations: dict[str, CovarianceCalibration] = field(default_factory=dict)
-    """Network → how its covariances are calibrated; keys as in `COVARIANCE_FILES`."""
+    """Network → how its covariances are calibrated; keys as in `WITH_COVARIANCES`."""
 
     def __post_init__(self):
         nets = {name: getattr(self, name) for name in NET_FILES}
@@ -76,10 +78,9 @@ class ExperimentNetworks:
                 "another folder"
             )
         nets = {name: load_regressor(path) for name, path in paths.items()}
-        files = {
-            name: folder / file for name, file in COVARIANCE_FILES.items() if with_calibrations
-        }
+        calibrated = WITH_COVARIANCES if with_calibrations else ()
+        files = {name: covariance_file(paths[name]) for name in calibrated}
         calibrations = {
-            name: CovarianceCalibration.load(path) for name, path in files.items() if path.is_file()
+            name: CovarianceCalibration.load(path) for name, path in files.items() if path
         }
         return ExperimentNetworks(**nets, covariance_calibrations=calibrations)

@@ -16,7 +16,7 @@ from idhand.data import DataSet, Shards, Subset, models
 from idhand.evaluation import Report
 from idhand.experiments.bench import Bench, Progress
 from idhand.experiments.curve import Point
-from idhand.experiments.nets import COVARIANCE_FILES, ExperimentNetworks
+from idhand.experiments.nets import WITH_COVARIANCES, ExperimentNetworks
 from idhand.experiments.presets import ReproduceConfig, Row, RowNetwork, ShapeName
 from idhand.experiments.shapes import (
     PersonShape,
@@ -26,7 +26,7 @@ from idhand.experiments.shapes import (
     split_pictures,
     true_shapes,
 )
-from idhand.fusion import CovarianceCalibration
+from idhand.fusion import CovarianceCalibration, covariance_file_name
 from idhand.methods.detections import DetectedHands, DetectionCache
 from idhand.methods.predicting import predict
 from idhand.nets.backbones import HandBackbone
@@ -85,8 +85,8 @@ def reproduce(
     if "identity_film" not in nets.covariance_calibrations:
         raise ValueError(
             "it is not known how far the covariances of identity_film can be trusted: there is no "
-            f"{COVARIANCE_FILES['identity_film']} beside the networks; give --validation, a set of "
-            "other people, to find out"
+            f"{covariance_file_name('identity_film')} beside the networks; give --validation, a "
+            "set of other people, to find out"
         )
     chosen, samples = chosen_pictures(data, config)
     check_labelled_model(samples, model.name)
@@ -133,7 +133,7 @@ def with_fitted_covariances(
     Args:
         nets: Trained networks.
         validation: People who were neither trained on nor are tested.
-        out: Folder for the files of `COVARIANCE_FILES` and the detected hands.
+        out: Folder for NAME.covariance.json of each network and the detected hands.
         progress: Shows what takes longer.
         note: As in `reproduce`.
 
@@ -148,10 +148,10 @@ def with_fitted_covariances(
     )
     truth = true_shapes(samples, model)
     calibrations: dict[str, CovarianceCalibration] = {}
-    for name, file in COVARIANCE_FILES.items():
+    for name in WITH_COVARIANCES:
         own = predict(getattr(nets, name), detected, model=model, method=name)
         calibrations[name] = network_covariance_calibration(own, truth, model.prior, model)
-        calibrations[name].save(out / file)
+        calibrations[name].save(out / covariance_file_name(name))
     return replace(nets, covariance_calibrations=calibrations)
 
 

@@ -240,21 +240,6 @@ def shape_errors_mm(
     return errors
 
 
-def measure_spreads_mm(
-    model: FittableHand,
-    betas: Float[Tensor, "shapes betas"],
-    covariance: Float[Tensor, "shapes betas betas"],
-) -> Float[Tensor, "shapes measures"]:
-    """Standard deviation of each measure, as `evaluation.measure_sigmas_mm`, for many shapes."""
-    measures = model.measures
-    points = measures.points + torch.einsum("pak,nk->npa", measures.shape_basis, betas)
-    first, second = measures.segments.unbind(1)
-    along = torch.nn.functional.normalize(points[:, first] - points[:, second], dim=-1)
-    basis = measures.shape_basis[first] - measures.shape_basis[second]
-    D = measures.coefficients @ torch.einsum("nsa,sak->nsk", along, basis)
-    return MM_PER_M * ((D @ covariance) * D).sum(-1).clamp_min(0).sqrt()
-
-
 def _linear(model: FittableHand) -> Float[Tensor, "verts 3 numbers"]:
     """Vertices at rest from the betas with a one after them."""
     return torch.cat((model.shape_basis, model.template[..., None]), -1)

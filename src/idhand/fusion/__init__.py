@@ -1,8 +1,8 @@
 """Shapes that a network predicts photo by photo → one person's, with a calibrated covariance."""
 
-from idhand.fusion.covariance_calibration import COVARIANCE_FILES as COVARIANCE_FILES
 from idhand.fusion.covariance_calibration import CovarianceCalibration as CovarianceCalibration
 from idhand.fusion.covariance_calibration import covariance_file as covariance_file
+from idhand.fusion.covariance_calibration import covariance_file_name as covariance_file_name
 from idhand.fusion.fitting import fit_covariance_calibration as fit_covariance_calibration
 from idhand.fusion.fusing import Fused as Fused
 from idhand.fusion.fusing import FusionConfig as FusionConfig

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,26 +16,30 @@ KIND = FileKind(
     version=1,
     name="file of calibrated covariances",
     remedy="fit it again",
+    old_formats=("idhand honesty",),
 )
-OLD_KIND = replace(KIND, format="idhand honesty")
-"""Format of older files, which are still read."""
 
-COVARIANCE_FILES = {"identity_film": "honesty.json", "confidence": "honesty_confidence.json"}
-"""Network → file of its covariance calibration, in the folder of the networks."""
+OLD_NAMES = {"identity_film": "honesty.json", "confidence": "honesty_confidence.json"}
+"""Network → name of older files, which are still found."""
+
+
+def covariance_file_name(network: str) -> str:
+    """Of the covariance calibration that lies beside a network's file."""
+    return f"{network}.covariance.json"
 
 
 def covariance_file(network: Path) -> Path | None:
-    """The file that calibrates the covariances of a network, by the network's name; None: none.
+    """The file that calibrates the covariances of a network, in its folder; None: there is none.
 
     In a folder without a confidence network the baseline is that network.
     """
-    name = network.stem
-    if name == "baseline" and not network.with_name(f"confidence{network.suffix}").is_file():
-        name = "confidence"
-    if name not in COVARIANCE_FILES:
-        return None
-    file = network.with_name(COVARIANCE_FILES[name])
-    return file if file.is_file() else None
+    names = [network.stem]
+    if network.stem == "baseline" and not network.with_name(f"confidence{network.suffix}").exists():
+        names.append("confidence")
+    files = [covariance_file_name(name) for name in names]
+    files += [OLD_NAMES[name] for name in names if name in OLD_NAMES]
+    paths = [network.with_name(file) for file in files]
+    return next((path for path in paths if path.is_file()), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +99,7 @@ class CovarianceCalibration:
             FileNotFoundError: If there is no such file.
             ValueError: If it is something else or damaged.
         """
-        document = read_json(path, KIND.remedy)
-        is_old = isinstance(document, dict) and document.get("format") == OLD_KIND.format
-        document = (OLD_KIND if is_old else KIND).check(document, path)
+        document = KIND.check(read_json(path, KIND.remedy), path)
         try:
             return CovarianceCalibration(
                 model=str(document["model"]),

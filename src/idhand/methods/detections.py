@@ -20,10 +20,11 @@ from idhand.records import Camera, Detection, HandInImage, Sample
 from idhand.refinement import ObjectiveConfig, Observations, observations
 
 KIND = FileKind(
-    format="idhand looks",
+    format="idhand detected hands",
     version=1,
     name="file of detected hands",
     remedy="remove it and detect again",
+    old_formats=("idhand looks",),
 )
 BACKBONE_BATCH = 32
 """Crops whose features are computed together."""

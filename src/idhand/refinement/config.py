@@ -1,4 +1,4 @@
-"""How a pose is refined, and which evidence counts: one configuration, and its two presets."""
+"""How a pose is refined, and which observations count: one configuration, and its two presets."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -7,21 +7,21 @@ from idhand.refinement.problem import ObjectiveConfig, check_settings
 
 SolverMethod = Literal["levenberg_marquardt", "adam"]
 
-EvidenceSource = Literal["landmarks", "network", "both"]
+ObservationSource = Literal["landmarks", "network", "both"]
 """The landmark net, the trained network, or their weighted mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trust:
-    """How much a trained network's evidence counts beside the landmark net's.
+    """How much a trained network's estimate counts beside the landmark net's.
 
     Raises:
         ValueError: If there is no such source, or a weight is not positive.
     """
 
-    directions: EvidenceSource = "both"
-    """Source of the bone directions, the evidence of the third dimension."""
-    points: EvidenceSource = "both"
+    directions: ObservationSource = "both"
+    """Source of the bone directions, which hold the third dimension."""
+    points: ObservationSource = "both"
     """Source of the points in the picture, if the network has keypoints."""
     direction_weight: float = 10.0
     """Of the network's against the landmark net's, where both count."""
@@ -34,8 +34,8 @@ class Trust:
 
     def __post_init__(self):
         for name in ("directions", "points"):
-            if getattr(self, name) not in get_args(EvidenceSource):
-                known = ", ".join(get_args(EvidenceSource))
+            if getattr(self, name) not in get_args(ObservationSource):
+                known = ", ".join(get_args(ObservationSource))
                 raise ValueError(f"{name} must be one of {known}; got '{getattr(self, name)}'")
         weights = (self.direction_weight, self.point_weight)
         weights += (self.unseen_direction_weight, self.unseen_point_weight)
@@ -82,7 +82,7 @@ class RefinementConfig:
 
 
 def network_noise() -> ObjectiveConfig:
-    """Noise of a network's evidence and the landmark net's.
+    """Noise of a network's observations and the landmark net's.
 
     Chosen on 231 pictures of the studio's validation people, 199 of the other renderer and the real
     stereo clip (docs/results.md). On the first, sigma_px from 0.007 to 0.014, sigma_direction from

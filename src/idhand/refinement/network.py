@@ -8,7 +8,7 @@ from torch import Tensor
 
 from idhand.geometry import project
 from idhand.hand import FittableHand
-from idhand.refinement.config import EvidenceSource, RefinementConfig, Trust
+from idhand.refinement.config import ObservationSource, RefinementConfig, Trust
 from idhand.refinement.objective import Objective
 from idhand.refinement.observing import unit_bones
 from idhand.refinement.points import keypoints, posed_points
@@ -71,7 +71,7 @@ def with_network(
     return State(R=rotations[:, 0], wrist=wrist, angles=angles, betas=betas), seen
 
 
-def _mixed(landmarks: Tensor, network: Tensor, source: EvidenceSource, weight: Tensor) -> Tensor:
+def _mixed(landmarks: Tensor, network: Tensor, source: ObservationSource, weight: Tensor) -> Tensor:
     match source:
         case "landmarks":
             return landmarks

@@ -170,7 +170,7 @@ class Objective:
         turns = (units - seen.directions) / seen.sigma_direction[..., None]
         data = cauchy(pixels.square().sum(-1), c.robust_px)[0].sum(-1)
         data = data + cauchy(turns.square().sum(-1), c.robust_direction)[0].sum(-1)
-        return c.evidence_scale * data + self.prior_cost(state, seen)
+        return c.observation_weight * data + self.prior_cost(state, seen)
 
     def prior_cost(self, state: State, seen: Observations) -> Float[Tensor, " batch"]:
         """The priors alone: pose, limits, shape, landmark bias."""
@@ -238,7 +238,7 @@ class Objective:
 
         Args:
             state: Where to linearise.
-            seen: The evidence.
+            seen: The observations.
             shape: The betas are unknowns, not constants.
             bias: The landmarks' displacements are unknowns too.
         """
@@ -248,11 +248,11 @@ class Objective:
         r_dir, J_dir = bone_directions(points, jacobian, seen)
         cost_px, weight_px = cauchy(r_px.square().sum(-1), c.robust_px)
         cost_dir, weight_dir = cauchy(r_dir.square().sum(-1), c.robust_direction)
-        cost = c.evidence_scale * (cost_px.sum(-1) + cost_dir.sum(-1)) + self.prior_cost(
+        cost = c.observation_weight * (cost_px.sum(-1) + cost_dir.sum(-1)) + self.prior_cost(
             state, seen
         )
-        root_px = (2 * c.evidence_scale * weight_px).sqrt()[..., None]
-        root_dir = (2 * c.evidence_scale * weight_dir).sqrt()[..., None]
+        root_px = (2 * c.observation_weight * weight_px).sqrt()[..., None]
+        root_dir = (2 * c.observation_weight * weight_dir).sqrt()[..., None]
         r = torch.cat(((root_px * r_px).flatten(1), (root_dir * r_dir).flatten(1)), 1)
         J = torch.cat(
             (

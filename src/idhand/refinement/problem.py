@@ -47,7 +47,7 @@ class ObjectiveConfig:
     """Strength of the pose prior; above 1, because the errors of landmarks are not independent."""
     limit_sigma: float = 0.05
     """Softness of the joint limits in radians."""
-    evidence_scale: float = 1.0
+    observation_weight: float = 1.0
     """Weight of all observations against the priors; below 1 if residuals are not independent."""
 
     def __post_init__(self):

@@ -47,7 +47,7 @@ def solve(
 
     Args:
         objective: The cost.
-        seen: Evidence of each hand.
+        seen: The observations of each hand.
         start: See `closed_form_start`.
         config: Method and its settings.
         shape: Estimate the betas under their prior; otherwise they stay as they are.

@@ -7,8 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, lru_cache
-from importlib.resources import files
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args, overload
 
@@ -44,6 +43,7 @@ from idhand.synth.camera.shading import (
     solid_surface,
 )
 from idhand.synth.config import StudioConfig
+from idhand.synth.fingerprint import fingerprint
 from idhand.synth.light.environments import (
     Environment,
     Light,
@@ -66,17 +66,6 @@ from idhand.synth.things.holding import Flesh, flesh, held_object
 from idhand.synth.things.sleeves import Sleeve, draw_sleeve, sleeve_solid
 from idhand.synth.things.worn import wristwear
 
-SOURCES = (
-    "assets/models.py",
-    "data/samples.py",
-    "detection/roi.py",
-    "geometry.py",
-    "hand.py",
-    "hand_parts.py",
-    "records.py",
-    "skinning.py",
-)
-DATA_FILES = ("open_hand.npz", "landmark_points.json", "light.npz")
 FPS = 30.0
 """Of sequences."""
 TAKE, NOISE = 0, 1
@@ -123,19 +112,6 @@ class Take:
     is_right: bool
     seed: int
     """Of light, background, things and camera."""
-
-
-@cache
-def fingerprint() -> str:
-    """Hash of the code and data that pictures follow from, beside configuration and libraries."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    sources = [*Path(__file__).parent.rglob("*.py"), *(package / name for name in SOURCES)]
-    for path in sorted(sources):
-        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    for name in DATA_FILES:
-        digest.update((files("idhand.assets") / "data" / name).read_bytes())
-    return digest.hexdigest()[:16]
 
 
 class Studio(Sequence[Sample]):

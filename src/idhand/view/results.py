@@ -18,7 +18,7 @@ from idhand.assets import OPEN_HAND
 from idhand.files import FileKind, existing_file, parse_json, replacing
 from idhand.hand import FittableHand
 from idhand.lens import Distortion, Lens, lens_of
-from idhand.records import Detection, HandResult, Status
+from idhand.records import FLIP, Detection, HandResult, Status
 from idhand.view.mesh import check_model
 
 KIND = FileKind(format="", version=1, name="file of hands", remedy="run idhand on it again")
@@ -161,7 +161,7 @@ def with_mesh(hand: HandResult, model: FittableHand) -> HandResult:
 
     check_model("the hand", hand.model, hand.betas.shape[-1], model)
     sided = model if hand.is_right else model.mirrored()
-    flip = np.array([1.0 if hand.is_right else -1.0, 1.0, 1.0])
+    flip = np.ones(3) if hand.is_right else FLIP
     R = torch.from_numpy(flip[:, None] * hand.rotations * flip)
     person = sided.with_shape(torch.from_numpy(hand.betas.astype(np.float64)))
     posed = person.posed(R, torch.from_numpy(hand.keypoints_cam[0].astype(np.float64)))

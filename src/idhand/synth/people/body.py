@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from idhand.hand import FittableHand, PosedHand
-from idhand.records import FOREARM_PART
+from idhand.records import FLIP, FOREARM_PART
 from idhand.synth.compiled import compiled
 
 INDEX, MIDDLE, LITTLE = 4, 7, 13
@@ -242,8 +242,7 @@ class BodyTopology:
         coarse = np.concatenate([posed.verts.numpy()[self.used], rings[1:].reshape(-1, 3)])
         sign = 1.0
         if not is_right:
-            flip = np.array([-1.0, 1.0, 1.0])
-            coarse, rings, sign = coarse * flip, rings * flip, -1.0
+            coarse, rings, sign = coarse * FLIP, rings * FLIP, -1.0
         coarse_normals = sign * vertex_normals(coarse, self.coarse_faces)
         verts = np.empty((self.num_coarse + len(self.edges), 3))
         verts[: self.num_coarse] = coarse

@@ -7,13 +7,14 @@ import torch
 from jaxtyping import Float
 
 from idhand.hand import Hand
+from idhand.records import FLIP
 from idhand.synth.compiled import compiled
 from idhand.synth.people.body import rotation_about, unit
 from idhand.synth.things.catalogue import THINGS
 from idhand.synth.things.holding import NUM_BONE_SPHERES, WRIST, Flesh, flesh
 from idhand.synth.things.solids import Solid, distance_m, joined
 
-MIRROR = np.diag([-1.0, 1.0, 1.0])
+MIRROR = np.diag(FLIP)
 """Between a hand and the other hand of the same person, at rest."""
 
 MAX_COVERED = 0.4

@@ -17,13 +17,12 @@ from jaxtyping import Float, Int
 from idhand.drawing.overlay import SIDE_COLOURS
 from idhand.drawing.raster import vertex_normals
 from idhand.hand import Hand, HandModel
+from idhand.records import FLIP
 from idhand.view.mesh import GLTF_FROM_CAM, check_model
 from idhand.view.motion import HandMotion
 
 MAX_INFLUENCES = 4
 """Joints that may move a vertex; what glTF asks every reader to support."""
-
-_MIRROR: Float[np.ndarray, " 3"] = np.array([-1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,7 @@ def real_rotations(motion: HandMotion) -> Float[np.ndarray, "frames 16 3 3"]:
     """Rotations of the real hand in the camera frame; docs/conventions.md, "Sides"."""
     if motion.is_right:
         return motion.rotations
-    return _MIRROR[:, None] * motion.rotations * _MIRROR
+    return FLIP[:, None] * motion.rotations * FLIP
 
 
 def display_colour(is_right: bool) -> tuple[float, float, float]:
