@@ -7,7 +7,7 @@ must differ. A field without an entry fails, and so does an entry without a fiel
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from functools import cache
+from functools import cache, wraps
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -73,7 +73,30 @@ def without_features(seen: Sequence[HandInImage]) -> list[HandInImage]:
     return [replace(h, detection=replace(h.detection, features=None)) for h in seen]
 
 
+WALKED: set[type] = set()
+"""Whose fields the tests of this file change, see `walks`."""
+checked: set[type] = set()
+"""What the running test has checked."""
+
+
+def walks(*configs: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The test checks these; it fails if it leaves one out."""
+    WALKED.update(configs)
+
+    def decorated(test: Callable[..., None]) -> Callable[..., None]:
+        @wraps(test)
+        def run(*args: Any, **settings: Any) -> None:
+            checked.clear()
+            test(*args, **settings)
+            assert checked == set(configs)
+
+        return run
+
+    return decorated
+
+
 def check(cls: type, changes: Sequence[Change], run: Callable[[Any], np.ndarray]) -> None:
+    checked.add(cls)
     assert {name for _, name, _ in changes} == {field.name for field in fields(cls)}
     for base, name, value in changes:
         before, after = run(base), run(replace(base, **{name: value}))
@@ -90,6 +113,7 @@ def with_settings(**settings: Any) -> Pipeline:
     return replace(pipe(), config=PipelineConfig(**settings))
 
 
+@walks(RefinementConfig, Trust)
 def test_refinement_and_trust() -> None:
     def run(config: RefinementConfig) -> np.ndarray:
         return fitted(with_settings(refinement=config), cut_hands()[:2])
@@ -123,6 +147,7 @@ def test_refinement_and_trust() -> None:
     )
 
 
+@walks(ObjectiveConfig)
 def test_objective() -> None:
     def run(config: ObjectiveConfig) -> np.ndarray:
         own = with_settings(refinement=RefinementConfig(objective=config))
@@ -136,6 +161,7 @@ def test_objective() -> None:
 
 
 @pytest.mark.slow
+@walks(CalibrationConfig)
 def test_calibration() -> None:
     base = CalibrationConfig()
     unsettled = replace(base, disagreement=0.3, usual_cost=0.1)
@@ -167,6 +193,7 @@ def test_calibration() -> None:
     check(CalibrationConfig, changes, run)
 
 
+@walks(FusionConfig)
 def test_fusion() -> None:
     rng = torch.Generator().manual_seed(0)
     betas = 0.3 * torch.randn(6, 16, generator=rng, dtype=torch.float64)
@@ -193,6 +220,7 @@ def test_fusion() -> None:
     check(FusionConfig, changes, run)
 
 
+@walks(OfficialConfig)
 def test_official() -> None:
     seen = observations(hands()[:1], ObjectiveConfig())
     objective = Objective(model=MODEL, config=ObjectiveConfig(), prior=MODEL.prior)
@@ -230,6 +258,7 @@ class OneHand(HandDetector):
 
 
 @pytest.mark.slow
+@walks(PipelineConfig)
 def test_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="'nobody'"):
         PipelineConfig(hand="nobody").build()

@@ -511,6 +511,7 @@ FIELDS: dict[str, Case] = {
     **cases(TrackerConfig(), comes_back(260, right=0.01), {"side_weight": 0.0}),
     **cases(TrackerConfig(), comes_back(600, speed_px_s=500), {"velocity_s": 0.0}),
 }
+TABLES: dict[type, dict[str, Case]] = {TrackerConfig: FIELDS}
 
 
 def test_every_field_has_a_case():
