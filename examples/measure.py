@@ -10,7 +10,7 @@ import argparse
 from importlib.resources import files
 
 import idhand
-from idhand.assets import population_spreads
+from idhand.assets import hand, population_spreads
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         K=[K for _, K in photos],
         hand_length_mm=args.hand_length_mm,
     )
-    adults = population_spreads()
+    adults = population_spreads(hand(me.model))
     for name, m in me.measurements.items():
         groups = adults[name].groups.items()
         shares = " and ".join(f"{100 * d.cdf(m.value_mm):.0f} % of {who}" for who, d in groups)

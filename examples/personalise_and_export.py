@@ -1,4 +1,4 @@
-"""Enrol a person, then take that person's hand into other programs.
+"""Calibrate a person, then take that person's hand into other programs.
 
     python examples/personalise_and_export.py [PHOTO PHOTO ...]
 

@@ -321,7 +321,7 @@ def test_every_section(tmp_path: Path):
         "What is known, and what is assumed",
         "ruler&#39;s reading of 190.0 ± 2.0 mm",
         "The person's own hand, at rest",
-        "Before and after enrolment",
+        "Before and after calibration",
         "not used",
         "doubtful pose",
         "true 191.0",
@@ -373,7 +373,7 @@ def test_no_hand_anywhere(tmp_path: Path):
     html = page_of(tmp_path, photo(hands=()), photo(hands=()))
     assert "No hand was found" in html
     assert numbers_in(html)["photos"][0]["camera"] is None
-    assert "enrolment" not in html.partition("<main>")[2].partition("<footer>")[0]
+    assert "calibration" not in html.partition("<main>")[2].partition("<footer>")[0]
 
 
 def test_failed_fits_are_named_and_not_drawn(tmp_path: Path):
@@ -411,7 +411,7 @@ def test_lengths_that_round_to_one_number_are_one(tmp_path: Path):
     for person_ in (None, person()):
         same = page_of(tmp_path, photo(hands=(first, first)), person=person_)
         assert re.search(r"its length is (\d{3}) mm in each", same)
-        assert "runs from" not in same.partition('id="enrolment"')[2]
+        assert "runs from" not in same.partition('id="calibration"')[2]
         assert not re.search(r"(\d{3})–\1 mm", same)
         two = page_of(tmp_path, photo(hands=(replace(first, betas=np.zeros(16)), wider)))
         found = re.search(r"its length runs from (\d{3}) to (\d{3}) mm", two)

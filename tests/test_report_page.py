@@ -156,7 +156,7 @@ def test_opens_offline_whole_and_without_complaint(browser: Browser, made: Made,
     window = opened(browser, made, viewport)
     page = window.page
     assert page.evaluate("document.documentElement.dataset.ready") == "3d"
-    for section in ("photos", "videos", "person", "enrolment", "problems"):
+    for section in ("photos", "videos", "person", "calibration", "problems"):
         page.locator(f"#{section}").scroll_into_view_if_needed()
         assert page.locator(f"#{section} h2").first.is_visible()
     window.settle()

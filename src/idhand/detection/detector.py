@@ -28,13 +28,13 @@ class HandDetector:
 
     A hand is read more than once, and the readings are averaged: the palm's ROI and a second look
     with a tighter one, or `views` crops that are turned and mirrored. On 120 pairs of stereo frames
-    this lowers the triangulation residual from 1.53 (second look alone) to 1.51 (both looks) and
+    this lowers the triangulation residual from 1.53 (second reading alone) to 1.51 (both readings) and
     1.34 % of hand size (two views; four bring no more).
 
     The confidence of a landmark is presence / (1 + (spread / spread_scale)²), spread being the
     standard deviation between the readings over hand size, and a tenth of it outside the image or
     the crop. On the same pairs the residual grows with the spread of four views: 1.1 % of hand size
-    in the lowest eighth, 3.8 % in the highest (two looks: 1.3 and 3.4). `track` with one view has a
+    in the lowest eighth, 3.8 % in the highest (two readings: 1.3 and 3.4). `track` with one view has a
     single reading, so the spread counts as zero there.
     """
 
@@ -110,7 +110,7 @@ class HandDetector:
         """
         rgb = _checked(rgb, views)
         known = checked_sides(sides, len(previous))
-        readings = self._look(rgb, [self._landmark_roi(d.landmarks_px) for d in previous], views)
+        readings = self._viewed(rgb, [self._landmark_roi(d.landmarks_px) for d in previous], views)
         kept = {id(r) for r in distinct(readings, self.config)}
         rows = [i for i, r in enumerate(readings) if id(r) in kept]
         right = [known[i] for i in rows]
@@ -297,7 +297,7 @@ class HandDetector:
             )
         return readings
 
-    def _look(
+    def _viewed(
         self, rgb: UInt8[np.ndarray, "height width 3"], rois: Sequence[Roi], views: int
     ) -> list[Reading]:
         """One reading per ROI, each averaged over the views of it."""
@@ -318,10 +318,10 @@ class HandDetector:
         self, rgb: UInt8[np.ndarray, "height width 3"], first: list[Reading], views: int
     ) -> list[Reading]:
         """Read the ROIs that follow from the first landmarks; drop what is not a hand."""
-        looks = self._look(rgb, [self._landmark_roi(r.points_px) for r in first], views)
+        again = self._viewed(rgb, [self._landmark_roi(r.points_px) for r in first], views)
         if views == 1:
-            looks = [merged([b, a], self.config) for a, b in zip(first, looks, strict=True)]
-        return distinct(looks, self.config)
+            again = [merged([b, a], self.config) for a, b in zip(first, again, strict=True)]
+        return distinct(again, self.config)
 
     def _search(self, rgb: UInt8[np.ndarray, "height width 3"], views: int) -> list[Reading]:
         """Take the whole image for the ROI, in several rotations."""

@@ -117,12 +117,11 @@ def _layer(photo: PagePhoto | None, hands: Sequence[HandResult]) -> str:
 def _facts(hand: HandResult) -> HandFacts:
     failed = hand.status == "diverged"
     depth, sigma = float(hand.keypoints_cam[0, 2]), float(hand.depth_std_m)
+    score = f"detection score {hand.score:.2f}, {hand.residual_px:.1f} px off its landmarks"
     return HandFacts(
         side="right" if hand.is_right else "left",
         distance="" if failed else f"{depth:.2f} m (± {Z95 * sigma:.2f})",
-        more=""
-        if failed
-        else f"{hand.score:.0%} sure, {hand.residual_px:.1f} px off its landmarks{_doubt(hand)}",
+        more="" if failed else score + _doubt(hand),
         failed=failed,
     )
 
