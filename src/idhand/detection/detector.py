@@ -26,16 +26,16 @@ VIEWS = ((-1, False), (1, True), (1, False), (-1, True), (0, False), (0, True))
 class HandDetector:
     """Finds hands in images, and follows them from frame to frame. Holds the two nets.
 
-    A hand is read more than once, and the readings are averaged: the palm's ROI and a second look
+    A hand is read more than once, and the readings are averaged: the palm's ROI and a second reading
     with a tighter one, or `views` crops that are turned and mirrored. On 120 pairs of stereo frames
-    this lowers the triangulation residual from 1.53 (second reading alone) to 1.51 (both readings) and
-    1.34 % of hand size (two views; four bring no more).
+    this lowers the triangulation residual from 1.53 (second reading alone) to 1.51 (both) and 1.34 %
+    of hand size (two views; four bring no more).
 
     The confidence of a landmark is presence / (1 + (spread / spread_scale)²), spread being the
     standard deviation between the readings over hand size, and a tenth of it outside the image or
     the crop. On the same pairs the residual grows with the spread of four views: 1.1 % of hand size
-    in the lowest eighth, 3.8 % in the highest (two readings: 1.3 and 3.4). `track` with one view has a
-    single reading, so the spread counts as zero there.
+    in the lowest eighth, 3.8 % in the highest (two readings: 1.3 and 3.4). `track` with one view
+    has a single reading, so the spread counts as zero there.
     """
 
     def __init__(self, config: DetectorConfig | None = None):
@@ -206,13 +206,13 @@ class HandDetector:
         square = Roi(center_px=(low + high) / 2, size_px=side, angle_rad=0.0)
         upright = self._read(rgb, [square])
         sure = upright[0].presence >= self.config.presence_threshold
-        found = self._second_look(rgb, upright, views) if sure else []
+        found = self._second_reading(rgb, upright, views) if sure else []
         if not found:
             step = 2 * np.pi / max(self.config.num_rotations, 1)
             turns = range(1, self.config.num_rotations)
             turned = [replace(square, angle_rad=step * turn) for turn in turns]
             best = max(upright + self._read(rgb, turned), key=lambda r: r.presence)
-            found = self._second_look(rgb, [best], views)
+            found = self._second_reading(rgb, [best], views)
         return found[0] if found else None
 
     def _whole(
@@ -248,7 +248,7 @@ class HandDetector:
         """The hands with those that these ROIs lead to; ROIs of sure hands are not read again."""
         sure = [h.roi for h in hands if h.presence >= self.config.sure_presence]
         new = [roi for roi in rois if not any(map(roi.is_near, sure))][: 2 * max_hands]
-        found = self._second_look(rgb, self._read(rgb, new), views)
+        found = self._second_reading(rgb, self._read(rgb, new), views)
         found = [r for r in found if r.presence >= least_presence]
         return distinct([*hands, *found], self.config)
 
@@ -314,7 +314,7 @@ class HandDetector:
             merged(readings[i : i + views], self.config) for i in range(0, len(readings), views)
         ]
 
-    def _second_look(
+    def _second_reading(
         self, rgb: UInt8[np.ndarray, "height width 3"], first: list[Reading], views: int
     ) -> list[Reading]:
         """Read the ROIs that follow from the first landmarks; drop what is not a hand."""
@@ -333,7 +333,7 @@ class HandDetector:
         angles = [2 * np.pi * i / count for i in range(count)]
         rois = [Roi(center_px=center, size_px=side, angle_rad=angle) for angle in angles]
         best = max(self._read(rgb, rois), key=lambda r: r.presence)
-        found = self._second_look(rgb, [best], views)
+        found = self._second_reading(rgb, [best], views)
         return [r for r in found if r.presence >= self.config.search_presence]
 
     def _detections(

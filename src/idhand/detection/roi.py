@@ -60,7 +60,7 @@ def checked_box(box: Any, name: str) -> Float[np.ndarray, " 4"]:
         raise ValueError(f"{name} must be four numbers, got {box!r}: give left, top, right, bottom")
     if not np.isfinite(bbox_px).all() or (bbox_px[2:] <= bbox_px[:2]).any():
         raise ValueError(
-            f"{name} {bbox_px.tolist()} has no area; give left, top, right and bottom in px, with "
+            f"{name} {bbox_px.tolist()} is not a box; give left, top, right and bottom in px, with "
             "left < right and top < bottom"
         )
     return bbox_px
