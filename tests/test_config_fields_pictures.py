@@ -245,7 +245,7 @@ STUDIOS = {
             "sensor": "none",
         },
     ),
-    **cases(BARE, persons, {"num_subjects": 4, "num_images": 3}),
+    **cases(BARE, persons, {"num_subjects": 4, "num_images": 8}),
     **cases(BARE, persons, {"population": "women"}, population="men"),
     **cases(BARE, files_of_one, {"depth": True}),
 }  # fmt: skip
