@@ -26,10 +26,10 @@ VIEWS = ((-1, False), (1, True), (1, False), (-1, True), (0, False), (0, True))
 class HandDetector:
     """Finds hands in images, and follows them from frame to frame. Holds the two nets.
 
-    A hand is read more than once, and the readings are averaged: the palm's ROI and a second reading
-    with a tighter one, or `views` crops that are turned and mirrored. On 120 pairs of stereo frames
-    this lowers the triangulation residual from 1.53 (second reading alone) to 1.51 (both) and 1.34 %
-    of hand size (two views; four bring no more).
+    A hand is read more than once, and the readings are averaged: the palm's ROI and, in a second
+    reading, a tighter one, or `views` crops that are turned and mirrored. On 120 pairs of stereo
+    frames this lowers the triangulation residual from 1.53 (second reading alone) to 1.51 (both)
+    and 1.34 % of hand size (two views; four bring no more).
 
     The confidence of a landmark is presence / (1 + (spread / spread_scale)²), spread being the
     standard deviation between the readings over hand size, and a tenth of it outside the image or
