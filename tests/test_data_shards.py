@@ -1,6 +1,7 @@
 """Samples to files and back; shards that survive whatever happens to their writer."""
 
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -553,6 +554,40 @@ def test_a_set_in_the_making_can_be_read(whole: Path):
     assert len({sample.id for sample in shards}) == 25
 
 
+scan = Shards._scan
+
+
+def write_hash(folder: Path, shard: Path) -> None:
+    """Make the manifest agree with a changed shard."""
+    manifest = Manifest.load(folder)
+    digest = hashlib.sha256(shard.read_bytes()).hexdigest()
+    shards = [replace(s, sha256=digest) if s.file == shard.name else s for s in manifest.shards]
+    replace(manifest, shards=tuple(shards)).save(folder)
+
+
+def test_a_picture_with_other_bytes_is_refused(
+    whole: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """Such JPEGs can be decoded, so that nothing else would notice."""
+    path = whole / "shard-00002.tar"
+    jpeg = Shards(whole).entry(25)["jpg"]
+    content = bytearray(path.read_bytes())
+    at = content.index(jpeg) + jpeg.rindex(b"\xff\xda") + 40  # behind the start of the scan
+    content[at : at + 8] = b"\x55" * 8
+    path.write_bytes(content)
+    sentence = (
+        r"sample fake-0002\d of .*shard-00002\.tar: that shard is damaged, .* run the command"
+    )
+    shards = Shards(whole)
+    for read in (shards.__getitem__, shards.label, pickle.loads(pickle.dumps(shards)).label):
+        with pytest.raises(ValueError, match=sentence):
+            read(25)
+    assert shards[19], "the other shards can be read"
+    assert not capfd.readouterr().err, "libjpeg has nothing to say"
+    monkeypatch.setattr(Shards, "_scan", lambda self, shard: (scan(self, shard)[0], True))
+    assert Shards(whole)[25].rgb.shape == (SIZE_PX, SIZE_PX, 3), "it can be decoded"
+
+
 def test_damaged_sets_are_sentences(whole: Path):
     path = whole / "shard-00002.tar"
     content = path.read_bytes()
@@ -574,6 +609,7 @@ def test_damaged_sets_are_sentences(whole: Path):
             Shards(whole).verify()
         assert Shards(whole)[19], "the others can be read"
     path.write_bytes(content.replace(b'"version":1,', b'"version":2,'))
+    write_hash(whole, path)
     with pytest.raises(ValueError, match=r"sample fake-0002\d of .*: its JSON has version 2"):
         Shards(whole)[25]
 

@@ -28,6 +28,7 @@ LENGTHS_KIND = replace(KIND, version=2)
 """Of sets whose sequences differ in length."""
 SHARD_SAMPLES = 1000
 """A full shard has this many, or a little fewer so that no sequence is cut."""
+OTHER_BYTES = "its bytes are not those that were written"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class Shard:
             return shallow
         path = folder / self.file
         if sha256_of(path) != self.sha256:
-            return f"{path} is damaged: its bytes are not those that were written"
+            return f"{path} is damaged: {OTHER_BYTES}"
         return None
 
 

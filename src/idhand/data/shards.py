@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 from jaxtyping import Int
 
-from idhand.data.manifest import Manifest, Shard, shuffled_sequences
+from idhand.data.manifest import OTHER_BYTES, Manifest, Shard, shuffled_sequences
 from idhand.data.samples import decode_labels, decode_sample
 from idhand.records import Sample
 
@@ -23,8 +23,9 @@ class Shards(Sequence[Sample]):
     """The samples of finished shards, in the order in which they lie on disk: a `DataSet`.
 
     A set that is still being rendered can be read: it has fewer samples. No file stays open, so
-    that a torch DataLoader may fork or pickle it. Which samples a shard holds is found out when
-    the first of them is asked for (about 30 ms).
+    that a torch DataLoader may fork or pickle it. When the first sample of a shard is asked for,
+    its samples are found and its hash is compared with the manifest's (about 0.1 s): a JPEG with
+    other bytes can often be decoded, and shows something else.
     """
 
     def __init__(self, folder: str | Path):
@@ -44,6 +45,7 @@ class Shards(Sequence[Sample]):
         counts = [shard.count for shard in self.manifest.shards]
         self._starts = np.cumsum([0, *counts])
         self._extents: dict[int, Int[np.ndarray, "samples 2"]] = {}
+        self._damaged: set[int] = set()
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -133,7 +135,9 @@ class Shards(Sequence[Sample]):
         number = int(np.searchsorted(self._starts, place, side="right")) - 1
         shard = self.manifest.shards[number]
         if number not in self._extents:
-            self._extents[number] = self._scan(shard)
+            self._extents[number], is_sound = self._scan(shard)
+            if not is_sound:
+                self._damaged.add(number)
         start, end = self._extents[number][place - self._starts[number]].tolist()
         path = self.folder / shard.file
         with path.open("rb") as stream:
@@ -143,11 +147,15 @@ class Shards(Sequence[Sample]):
             members = list(_members(block))
         except tarfile.HeaderError as error:
             raise ValueError(f"{path} is damaged ({error}); {AGAIN}") from error
-        files = {name.partition(".")[2]: block[a:b] for name, a, b in members}
-        return members[0][0].partition(".")[0], files
+        key = members[0][0].partition(".")[0]
+        if number in self._damaged:
+            raise ValueError(
+                f"sample {key} of {path}: that shard is damaged, {OTHER_BYTES}; {AGAIN}"
+            )
+        return key, {name.partition(".")[2]: block[a:b] for name, a, b in members}
 
-    def _scan(self, shard: Shard) -> Int[np.ndarray, "samples 2"]:
-        """Where each sample's files begin and end in a shard, bytes."""
+    def _scan(self, shard: Shard) -> tuple[Int[np.ndarray, "samples 2"], bool]:
+        """Where each sample's files begin and end in a shard, bytes; whether the shard is sound."""
         path = self.folder / shard.file
         extents: dict[str, list[int]] = {}
         try:
@@ -155,6 +163,7 @@ class Shards(Sequence[Sample]):
                 path.open("rb") as stream,
                 mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as whole,
             ):
+                is_sound = hashlib.sha256(whole).hexdigest() == shard.sha256
                 for name, start, end in _members(whole):
                     key = name.partition(".")[0]
                     extents.setdefault(key, [start - tarfile.BLOCKSIZE, end])[1] = end
@@ -163,7 +172,7 @@ class Shards(Sequence[Sample]):
         if len(extents) != shard.count:
             found = f"it holds {len(extents)} samples, the manifest says {shard.count}"
             raise ValueError(f"{path} is damaged: {found}; {AGAIN}")
-        return np.array(list(extents.values()))
+        return np.array(list(extents.values())), is_sound
 
 
 def _members(tar: bytes | mmap.mmap) -> Iterator[tuple[str, int, int]]:
