@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import warnings
 from pathlib import Path
 
@@ -445,6 +446,49 @@ def test_a_broken_end_keeps_what_was_before(tmp_path: Path):
     frames = list(reader)
     assert 10 < len(frames) < 50
     assert f"a.mp4 is damaged or breaks off: {len(frames)} of 60 frames" in reader.problem
+
+
+def clip_of_eight(path: Path, *, sound_s: float = 0.0) -> Path:
+    """Eight frames of noise at 25 per second, in a container without a number of frames."""
+    generator = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4" if path.suffix == ".mkv" else "flv1", rate=25)
+        stream.width = stream.height = 96
+        stream.pix_fmt = "yuv420p"
+        sound = container.add_stream("aac", rate=48_000, layout="mono") if sound_s else None
+        for _ in range(8):
+            noise = generator.integers(0, 255, (96, 96, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode())
+        if sound is not None:
+            silence = np.zeros((1, int(sound_s * 48_000)), np.float32)
+            samples = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            samples.sample_rate = 48_000
+            container.mux(sound.encode(samples))
+            container.mux(sound.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".flv"])
+def test_a_video_that_ends_before_its_stated_duration_breaks_off(suffix: str, tmp_path: Path):
+    path = clip_of_eight(tmp_path / f"a{suffix}")
+    reader = VideoReader(path)
+    assert len(list(reader)) == 8
+    assert not reader.problem
+    _cut(path, 0.6)
+    reader = VideoReader(path)
+    num = len(list(reader))
+    assert 1 <= num <= 4
+    assert re.search(
+        rf"is damaged or breaks off: {num} frames could be read, .* at 0\.\d\d of 0\.\d\d s",
+        reader.problem,
+    )
+
+
+def test_a_video_with_longer_sound_is_whole(tmp_path: Path):
+    reader = VideoReader(clip_of_eight(tmp_path / "a.mkv", sound_s=2.0))
+    assert len(list(reader)) == 8
+    assert not reader.problem
 
 
 def test_a_damaged_middle_is_left_out(tmp_path: Path):

@@ -20,6 +20,11 @@ from idhand.media.files import video_options
 
 MAX_STEP_BACK_S = 0.1
 """Where a video's clock goes back by more, another recording was appended, and it runs on."""
+STATE_DURATION = ("matroska", "webm", "flv", "asf")
+"""Containers whose header has a duration; that of others is an estimate from what there is."""
+MISSING_SHARE, MISSING_FRAMES = 0.1, 3
+"""A file breaks off if it ends earlier than its header says by more than both: some writers round
+up, or let the last frame stand for a while."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,8 @@ class VideoReader:
                 self.fps = float(stream.average_rate or 30)
                 self._declared = _num_shown(stream)
                 seconds = (container.duration or 0) / av.time_base
+                states = set(container.format.name.split(",")) & set(STATE_DURATION)
+                self._stated_s = seconds if states and not self._declared else 0.0
         except av.error.FFmpegError as error:
             fault = f"not a video, or broken off before its index ({error.strerror})"
             raise ValueError(f"{self.path} cannot be read: {fault}; copy it again") from error
@@ -71,7 +78,7 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Decode from the start; what cannot be decoded is left out and reported in `problem`."""
-        self.problem, self.note, self._num_errors = "", "", 0
+        self.problem, self.note, self._num_errors, self._end_s = "", "", 0, 0.0
         count, size, clock = 0, None, _Clock(self.fps)
         with self._opened() as container:
             for frame, time_s, orientation in self._shown(container):
@@ -85,10 +92,17 @@ class VideoReader:
                 count += 1
         if not count:
             raise ValueError(f"{self.path} holds no frame that can be decoded; copy it again")
-        short = count < self._declared - max(3, self._declared // 100)
-        if self._num_errors or short:
-            of = f"of {self._declared} " if self._declared else ""
-            self.problem = f"{self.path} is damaged or breaks off: {count} {of}frames could be read"
+        self.problem = self._fault(count)
+
+    def _fault(self, count: int) -> str:
+        """The sentence on a broken file, of which so many frames could be read; else empty."""
+        of = f"of {self._declared} " if self._declared else ""
+        fault = f"{self.path} is damaged or breaks off: {count} {of}frames could be read"
+        missing_s = max(MISSING_SHARE * self._stated_s, MISSING_FRAMES / self.fps)
+        if self._end_s < self._stated_s - missing_s:
+            return f"{fault}, and it ends at {self._end_s:.2f} of {self._stated_s:.2f} s"
+        short = count < self._declared - max(MISSING_FRAMES, self._declared // 100)
+        return fault if self._num_errors or short else ""
 
     def _opened(self) -> InputContainer:
         """The container; an absolute name cannot be taken for a protocol's."""
@@ -118,12 +132,12 @@ class VideoReader:
             yield ready, *waiting.popleft()
 
     def _decoded(self, container: InputContainer) -> Iterator[av.VideoFrame]:
-        """The frames that can be decoded; errors are counted."""
+        """The frames that can be decoded; errors are counted, and the end of all streams noted."""
         stream = video_stream(container)
         assert stream is not None
         stream.thread_type = "AUTO"
         self._pixel_aspect = stream.sample_aspect_ratio
-        packets = container.demux(stream)
+        packets = container.demux()
         while True:
             try:
                 packet = next(packets, None)
@@ -132,6 +146,9 @@ class VideoReader:
                 break
             if packet is None:
                 break
+            self._end_s = max(self._end_s, _end_s(packet))
+            if packet.stream.index != stream.index:
+                continue  # sound may be longer than the pictures
             try:
                 yield from packet.decode()
             except av.error.FFmpegError:
@@ -143,6 +160,14 @@ def video_stream(container: InputContainer) -> VideoStream | None:
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     streams = (s for s in container.streams.video if not s.disposition & covers)
     return next(streams, None)
+
+
+def _end_s(packet: av.Packet) -> float:
+    """When a packet's picture or sound ends, by the file's clock; 0 if it has no time."""
+    start = packet.dts if packet.pts is None else packet.pts
+    if start is None or packet.time_base is None:
+        return 0.0
+    return float((start + (packet.duration or 0)) * packet.time_base)
 
 
 def _num_shown(stream: VideoStream) -> int:
