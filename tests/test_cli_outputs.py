@@ -18,6 +18,7 @@ from idhand.cli import EXIT_FAULT, main
 from idhand.cli.boxes import Boxes
 from idhand.cli.outputs import Earlier, output_names
 from idhand.cli.run import prepared
+from idhand.files import replacing
 from idhand.identity import PhotoUse
 from idhand.media import find_media
 from idhand.view import read_hands
@@ -140,6 +141,23 @@ def test_a_second_run_beside_the_photos_takes_no_overlay_for_a_photo(
         assert set(names(tmp_path)) == {*made, *extra}
     named = ["run", str(tmp_path / "overlays" / "a_overlay.jpg"), "--out", str(tmp_path / "other")]
     assert main(named) == 0, "what is named itself is taken"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere leftovers go by their age")
+def test_a_run_removes_what_a_killed_one_left(tmp_path: Path, pipe: FakePipe):
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    out, left = tmp_path / "out", []
+    (out / "overlays").mkdir(parents=True)
+    for path in (out / "hands.jsonl", out / "overlays" / "clip_overlay.mp4"):
+        with replacing(path) as temporary:  # of this process, which runs
+            name = temporary.name
+        for process in (os.getpid(), killed.pid):
+            left.append(path.parent / name.replace(f"-{os.getpid()}-", f"-{process}-"))
+            left[-1].write_text("x")
+    photo(tmp_path / "a.jpg")
+    assert main(["run", str(tmp_path / "a.jpg"), "--out", str(out)]) == 0
+    assert [path.exists() for path in left] == [True, False, True, False]
 
 
 def test_what_was_replaced_is_said(tmp_path: Path):

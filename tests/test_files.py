@@ -2,7 +2,10 @@
 
 import errno
 import json
+import multiprocessing
 import os
+import re
+import signal
 import stat
 import zipfile
 from collections.abc import Callable
@@ -24,6 +27,7 @@ from idhand.files import (
     read_arrays,
     read_headed_arrays,
     read_json,
+    remove_abandoned,
     remove_leftovers,
     replacing,
 )
@@ -221,6 +225,41 @@ def test_leftovers_of_killed_writers_go_and_nothing_else(tmp_path: Path):
         (tmp_path / name).write_text("x")
     remove_leftovers(tmp_path, "shard-*.tar", "manifest.json")
     assert names(tmp_path) == sorted(kept)
+
+
+def die_while_writing(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere leftovers go by their age")
+def test_leftovers_go_when_their_writer_has_died_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    writer = multiprocessing.get_context("fork").Process(
+        target=die_while_writing, args=(tmp_path / "clip_overlay.mp4",)
+    )
+    writer.start()
+    writer.join(20)
+    (left,) = names(tmp_path)
+    assert re.fullmatch(rf"\.clip_overlay\.\w{{4}}-{writer.pid}-\w{{8}}\.part\.mp4", left)
+    others = [
+        ".a.0123abcd.part.mp4",
+        f".a.0000-{writer.pid}-0123abcd.part.mp4",
+        ".a.part",
+        "b.part",
+    ]
+    for name in others:
+        (tmp_path / name).write_text("x")
+    with replacing(tmp_path / "mine.mp4") as temporary:
+        temporary.write_text("x")
+        remove_abandoned(tmp_path)
+        assert names(tmp_path) == sorted([*others, temporary.name])
+    monkeypatch.setattr("idhand.files.ABANDONED_S", -1.0)  # a week later
+    remove_abandoned(tmp_path)
+    assert names(tmp_path) == [".a.part", "b.part", "mine.mp4"]
+    remove_abandoned(tmp_path / "nowhere")
 
 
 # ----------------------------------------------------------------------------------------- reading

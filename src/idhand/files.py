@@ -5,15 +5,18 @@ One way for all files of idhand: `replacing` writes, `FileKind` checks format an
 """
 
 import errno
+import hashlib
 import json
 import os
+import platform
 import re
 import stat
 import struct
+import time
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -24,7 +27,9 @@ import numpy as np
 
 MAX_STEM_BYTES, MAX_SUFFIX_BYTES = 40, 16
 """Of a temporary name, so that it stays far below the 255 bytes that file systems allow."""
-_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part(\.[^.]*)?")
+ABANDONED_S = 7 * 24 * 3600.0
+"""A temporary file that nobody has written to for so long has no writer."""
+_TEMPORARY = re.compile(r"\.(.+?)\.(?:([0-9a-f]{4})-(\d+)-)?[0-9a-f]{8}\.part(\.[^.]*)?")
 _CANNOT_SYNC = (errno.EINVAL, errno.EACCES, errno.EPERM, errno.EBADF, errno.ENOTSUP, errno.ENOSYS)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -74,11 +79,49 @@ def remove_leftovers(folder: Path, *patterns: str) -> None:
         folder: Where they are.
         patterns: Names as in `fnmatch`, e.g. `shard-*.tar`. Nobody may be writing such a file.
     """
+    for path, _ in _temporaries(folder, patterns):
+        path.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Delete temporary files of any name whose writer no longer runs; others may be writing there.
+
+    Temporary names have the writer's computer and process. Files of other computers go after
+    `ABANDONED_S`, as do all where a process cannot be asked for. What cannot be removed stays.
+    """
+    with suppress(OSError):
+        for path, (computer, process) in _temporaries(folder, ("*",)):
+            with suppress(OSError):
+                ended = computer == _computer() and not _runs(int(process))
+                if ended or time.time() - path.stat().st_mtime > ABANDONED_S:
+                    path.unlink(missing_ok=True)
+
+
+def _temporaries(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[Path, tuple[str, str]]]:
+    """Temporary files of files of these names; each with its writer's computer and process."""
     for path in folder.iterdir():
         parts = _TEMPORARY.fullmatch(path.name)
-        name = parts[1] + (parts[2] or "") if parts else ""
-        if any(fnmatchcase(name, pattern) for pattern in patterns):
-            path.unlink(missing_ok=True)
+        name = parts[1] + (parts[4] or "") if parts else ""
+        if parts and any(fnmatchcase(name, pattern) for pattern in patterns):
+            yield path, (parts[2] or "", parts[3] or "")
+
+
+def _computer() -> str:
+    """A short hash of this computer's name."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:4]
+
+
+def _runs(process: int) -> bool:
+    """Whether there may be a process of that number on this computer."""
+    if os.name != "posix":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
@@ -244,7 +287,8 @@ def _temporary(path: Path) -> Path:
     stem = os.fsencode(path.stem)[:MAX_STEM_BYTES].decode("utf-8", "ignore") or "file"
     suffix = os.fsencode(path.suffix).decode("utf-8", "ignore")
     suffix = suffix if len(suffix.encode()) <= MAX_SUFFIX_BYTES else ""
-    return path.with_name(f".{stem}.{uuid.uuid4().hex[:8]}.part{suffix}")
+    writer = f"{_computer()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return path.with_name(f".{stem}.{writer}.part{suffix}")
 
 
 def _sync_file(path: Path) -> None:

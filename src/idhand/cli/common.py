@@ -19,6 +19,8 @@ import idhand
 from idhand.assets.models import OPEN_HAND, Population
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE
 from idhand.data import DataSet, models
+from idhand.data import DataSet
+from idhand.files import remove_abandoned
 from idhand.lens import Distortion, Lens
 from idhand.media import (
     FoundMedia,
@@ -265,6 +267,8 @@ def refuse_media(path: Path, flag: str, advice: str) -> None:
 def writable_folder(path: Path, flag: str = "--out") -> Path:
     """The folder, made if needed, after a trial that files can be written into it.
 
+    Temporary files of runs that were killed are removed from it.
+
     Raises:
         ValueError: If it has a picture's or clip's suffix, or cannot be made or written to.
     """
@@ -277,6 +281,7 @@ def writable_folder(path: Path, flag: str = "--out") -> Path:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ValueError(f"cannot write into {path}: {reason}; choose another {flag}") from error
+    remove_abandoned(path)
     return path
 
 

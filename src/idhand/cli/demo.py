@@ -12,8 +12,8 @@ from jaxtyping import Float, UInt8
 from tyro.conf import arg
 
 import idhand
-from idhand.cli.common import Outcome, count, progress, shown, writable_folder, write_page
-from idhand.cli.outputs import OVERLAYS, by_folder, made
+from idhand.cli.common import Outcome, count, progress, shown, write_page
+from idhand.cli.outputs import OVERLAYS, by_folder, made, result_folder
 from idhand.media import read_image
 from idhand.media.writing import write_image
 from idhand.records import HandResult
@@ -75,7 +75,7 @@ class Errors:
 
 def main(command: Command) -> int:
     """Do it, print the comparison and return the exit code."""
-    out = writable_folder(command.out)
+    out = result_folder(command.out)
     truth, pictures = read_demo()
     pipe = idhand.load()
     outcome = Outcome()

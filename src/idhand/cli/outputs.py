@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from idhand.cli.common import count, real_path, shown
+from idhand.cli.common import count, real_path, shown, writable_folder
+from idhand.files import remove_abandoned
 from idhand.view import Format
 
 OVERLAYS, MESHES, POSES = "overlays", "meshes", "poses"
@@ -59,6 +60,18 @@ def output_names(paths: Sequence[Path], out: Path) -> list[str]:
 def _fitting(stem: str) -> str:
     """As much of a name as `MAX_NAME_BYTES` hold."""
     return stem.encode()[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+
+
+def result_folder(path: Path) -> Path:
+    """`writable_folder` with folders in it: leftovers of killed runs are removed from all.
+
+    Raises:
+        ValueError: As `writable_folder`.
+    """
+    out = writable_folder(path)
+    for kind in (OVERLAYS, MESHES, POSES):
+        remove_abandoned(out / kind)
+    return out
 
 
 class Earlier:

@@ -24,7 +24,6 @@ from idhand.cli.common import (
     progress,
     say,
     shown,
-    writable_folder,
     write_page,
 )
 from idhand.cli.following import FollowedVideo
@@ -37,6 +36,7 @@ from idhand.cli.outputs import (
     by_folder,
     made,
     output_names,
+    result_folder,
 )
 from idhand.detection import Side
 from idhand.geometry import DEFAULT_FOV_DEG
@@ -121,7 +121,7 @@ def main(command: Command) -> int:
     boxes = Boxes.load(command.boxes)
     boxes.check_inputs(file.path for file in found.files)
     identity = load_identity(command.identity)
-    out = writable_folder(command.out)
+    out = result_folder(command.out)
     for name in (*RESULTS, REPORT):
         output_file(out / name, (command.k, command.identity, command.boxes))
     earlier = Earlier(out)
