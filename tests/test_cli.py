@@ -457,17 +457,14 @@ def test_profiles_that_cannot_be_used(tmp_path: Path, pipe: FakePipe, capsys):
     assert pipe.calls == []
 
 
-def test_a_profile_of_another_model(tmp_path: Path, pipe: FakePipe, capsys, monkeypatch):
-    class Strict(FakePipe):
-        def __call__(self, rgb: np.ndarray, **settings: Any):
-            raise ValueError("this profile was made with hand model 'mano'")
-
-    monkeypatch.setitem(vars(idhand), "load", Strict)
+def test_a_profile_of_another_model(tmp_path: Path, pipe: FakePipe, capsys):
     profile = tmp_path / "me.hand.json"
     person(model="mano", betas=np.zeros(10), covariance=np.eye(10)).save(profile)
-    file = str(photo(tmp_path / "a.jpg"))
-    assert main(["run", file, "--identity", str(profile), "--out", str(tmp_path / "out")]) == 2
-    assert "a.jpg: this profile was made with hand model 'mano'" in capsys.readouterr().err
+    files = [str(photo(tmp_path / name)) for name in ("a.jpg", "b.jpg")]
+    assert main(["run", *files, "--identity", str(profile), "--out", str(tmp_path / "out")]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert f"{profile}: this profile was made with hand model 'mano' (10 betas)" in sentence
+    assert pipe.calls == [], "refused before the work"
 
 
 # -------------------------------------------------------------------------------------- run: video

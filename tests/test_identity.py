@@ -149,6 +149,8 @@ def test_future_version_says_update(tmp_path: Path) -> None:
         {"betas": "wide"},
         {"betas": [1.0, 2.0]},
         {"betas": [None] * 16},
+        {"betas": [0.0] * 15 + [-1e6]},
+        {"betas": [31.0] + [0.0] * 15},
         {"covariance": (-np.eye(16)).tolist()},
         {"measurements_mm": {"hand_length": 3}},
         {"photos": [{}]},
@@ -170,6 +172,15 @@ def test_future_version_says_update(tmp_path: Path) -> None:
 def test_damaged_fields_are_a_sentence(tmp_path: Path, changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"damaged .*calibrate again"):
         Identity.load(changed(tmp_path, **changes))
+
+
+def test_the_profile_of_a_small_child_is_read(tmp_path: Path) -> None:
+    """Five standard deviations from the mean of children, 14 from that of adults."""
+    prior = open_hand().of_population("child").prior
+    betas = (prior.mean.abs() + 5 * prior.covariance.diagonal().sqrt()).numpy()
+    assert betas.max() > 12
+    back = Identity.load(changed(tmp_path, betas=(-betas).tolist()))
+    np.testing.assert_allclose(back.betas, -betas)
 
 
 def test_broken_json_other_json_and_no_file(tmp_path: Path) -> None:

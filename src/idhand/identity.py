@@ -22,6 +22,8 @@ PROFILE = FileKind(
 )
 Z95 = 1.959964
 """Two-sided 95 % of a normal distribution."""
+MAX_BETA = 30.0
+"""No person's hand is farther from the mean; a child of two years comes to some 14."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,9 @@ def _rounded(array: np.ndarray) -> list[Any]:
 
 def _from_document(document: dict[str, Any]) -> Identity:
     betas = _array(document, "betas", 1)
+    if (np.abs(betas) > MAX_BETA).any():
+        beta = betas[np.abs(betas).argmax()]
+        raise ValueError(f"a beta is {beta:g} standard deviations from the mean, no person's hand")
     covariance = _array(document, "covariance", 2)
     if covariance.shape != (len(betas), len(betas)):
         raise ValueError(f"{len(betas)} betas with a covariance of {covariance.shape}")

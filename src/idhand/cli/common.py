@@ -21,6 +21,7 @@ from idhand.cli import EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE
 from idhand.data import DataSet, models
 from idhand.data import DataSet
 from idhand.files import remove_abandoned
+from idhand.hand import FittableHand
 from idhand.lens import Distortion, Lens
 from idhand.media import (
     FoundMedia,
@@ -302,6 +303,21 @@ def load_identity(path: Path | None) -> "idhand.Identity | None":
     if path is None:
         return None
     return idhand.Identity.load(path)
+
+
+def check_identity(
+    identity: "idhand.Identity | None", path: Path | None, model: FittableHand
+) -> None:
+    """Refuse the profile of another hand model, before the work.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if identity is not None:
+        try:
+            identity.check_model(model)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def shown(path: Path | str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from idhand.cli import EXIT_FINE
-from idhand.cli.common import count, labelled_model, output_file, progress, say
+from idhand.cli.common import check_identity, count, labelled_model, output_file, progress, say
 from idhand.data import DataSet, Shards
 from idhand.experiments.shapes import true_shapes
 from idhand.hand import FittableHand
@@ -177,7 +177,7 @@ def _profiles(folder: Path, model: FittableHand) -> KnownBetas:
     betas = {}
     for path in paths:
         identity = Identity.load(path)
-        identity.check_model(model)
+        check_identity(identity, path, model)
         betas[path.name.removesuffix(PROFILE_SUFFIX)] = identity.betas
     return betas
 

@@ -15,6 +15,7 @@ from idhand.cli.common import (
     RESULTS,
     Camera,
     Outcome,
+    check_identity,
     count,
     each_alone,
     find_inputs,
@@ -130,6 +131,7 @@ def main(command: Command) -> int:
     photos = [(file, name) for file, name in jobs if file.kind == "image"]
     videos = [(file, name) for file, name in jobs if file.kind == "video"]
     pipe = load_for(command.population)
+    check_identity(identity, command.identity, pipe.model)
     page = HtmlReport(
         title=_title(len(photos), len(videos)),
         model=pipe.model,
