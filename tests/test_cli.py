@@ -270,7 +270,8 @@ def test_one_file_that_cannot_be_written(tmp_path: Path, pipe: FakePipe, capsys,
     monkeypatch.setattr(idhand.cli.run, "export_photo", full)
     files = [str(photo(tmp_path / f"{name}.jpg")) for name in "ab"]
     assert main(["run", *files, "--out", str(tmp_path / "out")]) == 1
-    assert "a.jpg: [Errno 28] No space left on device" in capsys.readouterr().err
+    sentence = "a.jpg: a file cannot be written, the disk is full (No space left on device); make"
+    assert sentence in capsys.readouterr().err
     assert [image.name for image in read_hands(tmp_path / "out" / "hands.json")] == ["b"]
 
 

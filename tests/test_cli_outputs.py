@@ -293,6 +293,32 @@ def test_a_full_disk_leaves_no_overlay(tmp_path: Path, pipe, capsys, monkeypatch
     assert names(tmp_path / "out") == []
 
 
+def test_a_file_in_the_place_of_a_folder_is_a_sentence(tmp_path: Path, pipe, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "overlays").write_text("mine")
+    assert main(["run", str(photo(tmp_path / "a.jpg")), "--out", str(out)]) == 2
+    text = capsys.readouterr().err
+    assert f"{out / 'overlays'} cannot be used: there is a file where a folder is needed" in text
+    assert "Errno" not in text
+    assert (out / "overlays").read_text() == "mine"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EISDIR, errno.ENOENT, errno.EIO])
+def test_what_the_system_refuses_says_what_to_do(
+    tmp_path: Path, pipe, capsys, monkeypatch: pytest.MonkeyPatch, code: int
+):
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(code, os.strerror(code), "hands.json")
+
+    monkeypatch.setattr(idhand.cli.run, "write_hands", refused)
+    assert main(["run", str(photo(tmp_path / "a.jpg")), "--out", str(tmp_path / "out")]) == 2
+    text = capsys.readouterr().err
+    assert "idhand: hands.json " in text
+    assert "Errno" not in text
+    assert any(advice in text for advice in ("make room", "name another", "check", "try again"))
+
+
 # ------------------------------------------------------------------------------------ the last gate
 
 

@@ -150,6 +150,29 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def file_fault(error: OSError) -> str:
+    """A sentence on what the system refused, and what to do; of other errors, their own text."""
+    if error.errno is None or not error.strerror:
+        return str(error)
+    place = "a file" if error.filename is None else os.fsdecode(error.filename)
+    reason = error.strerror
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"{place} cannot be written, the disk is full ({reason}); make room on it"
+        case errno.EEXIST | errno.ENOTDIR:
+            fault = "there is a file where a folder is needed"
+            return f"{place} cannot be used: {fault}; move it away, or name another folder"
+        case errno.EISDIR:
+            fault = "there is a folder where a file is needed"
+            return f"{place} cannot be used: {fault}; move it away, or name another file"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            advice = "change its permissions, or name another file or folder"
+            return f"{place} may not be read or written ({reason}); {advice}"
+        case errno.ENOENT:
+            return f"{place} is not there; check the name, and that nobody moved it meanwhile"
+    return f"{place} cannot be read or written ({reason}); try again, or on another disk"
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileKind:
     """One kind of file that idhand writes: its header, and what to do if a file is broken."""

@@ -97,7 +97,11 @@ def _explained(error: Exception, verb: str, debug: bool) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         advice = "close other programs, or use fewer or smaller inputs"
         return f"there is not enough memory; {advice}", EXIT_USAGE
-    if isinstance(error, (ValueError, OSError)):
+    if isinstance(error, OSError):
+        from idhand.files import file_fault
+
+        return file_fault(error), EXIT_USAGE
+    if isinstance(error, ValueError):
         return str(error), EXIT_USAGE
     kind, text = type(error).__name__, " ".join(str(error).split())
     fault = f"{kind}: {text}" if text else kind

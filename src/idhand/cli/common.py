@@ -20,7 +20,7 @@ from idhand.assets.models import OPEN_HAND, Population
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE
 from idhand.data import DataSet, models
 from idhand.data import DataSet
-from idhand.files import remove_abandoned
+from idhand.files import file_fault, remove_abandoned
 from idhand.hand import FittableHand
 from idhand.lens import Distortion, Lens
 from idhand.media import (
@@ -66,9 +66,10 @@ class Outcome:
             yield
             self.num_done += 1
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
-            sentence = memory_sentence(error) or str(error)
-            if isinstance(error, RuntimeError) and not memory_sentence(error):
+            sentence = memory_sentence(error)
+            if isinstance(error, RuntimeError) and not sentence:
                 raise
+            sentence = sentence or (file_fault(error) if isinstance(error, OSError) else str(error))
             self.problem(sentence if str(path) in sentence else f"{path}: {sentence}")
 
     @property
