@@ -607,7 +607,7 @@ def calibrations(pipe: FakePipe, monkeypatch: pytest.MonkeyPatch) -> list[dict[s
         calls.append({"images": images, **settings})
         found = [int(rgb[1, 1, 0]) // 60 for rgb in images]
         if not any(found):
-            raise ValueError(f"no usable hand in {len(images)} photos; add clearer photos")
+            raise ValueError("no usable hand in the photos; add clearer photos")
         uses = {0: PhotoUse(weight=0.0, reason="no hand found"), 1: PhotoUse(weight=1.0)}
         uses[2] = PhotoUse(weight=0.4, reason="doubtful pose")
         anchor = settings["hand_length_mm"]
@@ -673,7 +673,7 @@ def test_calibrate_without_anything_usable(tmp_path: Path, calibrations, capsys)
     empty.touch()
     out = ["--out", str(tmp_path / "me.hand.json")]
     assert main(["calibrate", str(wall), *out]) == 2
-    assert "no usable hand in 1 photos" in capsys.readouterr().err
+    assert "no usable hand in the photos" in capsys.readouterr().err
     assert main(["calibrate", str(empty), *out]) == 2
     assert "none of the inputs could be read" in capsys.readouterr().err
     assert main(["calibrate", str(wall), "--out", str(tmp_path)]) == 2

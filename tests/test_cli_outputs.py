@@ -293,6 +293,13 @@ def test_a_full_disk_leaves_no_overlay(tmp_path: Path, pipe, capsys, monkeypatch
     assert names(tmp_path / "out") == []
 
 
+def test_a_folder_in_the_place_of_a_result_is_a_sentence(tmp_path: Path, pipe, capsys):
+    (tmp_path / "hands.json").mkdir()
+    assert main(["run", str(photo(tmp_path / "a.jpg")), "--out", str(tmp_path)]) == 2
+    text = capsys.readouterr().err
+    assert "hands.json is a folder; move it away, or name another folder" in text
+
+
 def test_a_file_in_the_place_of_a_folder_is_a_sentence(tmp_path: Path, pipe, capsys):
     out = tmp_path / "out"
     out.mkdir()

@@ -597,6 +597,8 @@ def test_boxes_are_read_in_their_order(detector: HandDetector):
         ([70, 0, 90, 9], "lies outside the image of 60 × 50 px"),
         ([-9, 0, -1, 9], "lies outside the image of 60 × 50 px"),
         ([0, 50, 9, 59], "lies outside the image"),
+        ([-1e308, -1e308, 1e308, 1e308], r"reaches far beyond the image of 60 × 50 px; give left"),
+        ([10, 10, 601, 20], "reaches far beyond the image"),
     ],
 )
 def test_a_wrong_box_is_named(detector: HandDetector, box: Any, words: str):

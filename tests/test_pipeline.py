@@ -142,7 +142,7 @@ def test_previous_follows_without_looking_for_palms(pipe: Pipeline, truth: dict)
 def test_no_hand_is_an_empty_list_and_calibration_says_why(pipe: Pipeline) -> None:
     blank = np.full((240, 320, 3), 200, dtype=np.uint8)
     assert pipe(blank) == []
-    with pytest.raises(ValueError, match=r"no usable hand in 1 photos .*no hand found"):
+    with pytest.raises(ValueError, match=r"no usable hand in 1 photo .*no hand found"):
         idhand.calibrate(pipe, [blank])
     with pytest.raises(ValueError, match="no photos were given"):
         idhand.calibrate(pipe, [])
@@ -185,6 +185,14 @@ def test_bad_images_and_numbers_are_refused(pipe: Pipeline) -> None:
     rgb = np.zeros((240, 320, 3), dtype=np.uint8)
     with pytest.raises(ValueError, match="max_hands"):
         pipe(rgb, max_hands=0)
+    for settings, sentence in (
+        ({"max_hands": 1.5}, r"max_hands must be a whole number of 1 or more, got 1\.5"),
+        ({"max_hands": "2"}, "max_hands must be a whole number"),
+        ({"previous": [1]}, "previous must be the results of the last frame"),
+        ({"identity": "x"}, r"identity must be an idhand\.Identity, got str"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            pipe(rgb, **settings)
     with pytest.raises(ValueError, match=r"a hand length of 19 mm cannot be"):
         idhand.calibrate(pipe, [rgb], hand_length_mm=19.0)
     with pytest.raises(ValueError, match="standard deviation"):

@@ -167,10 +167,9 @@ class Pipeline:
             ValueError: If the image, K, the distortion, the identity, a side or a box is not
                 usable, or if both `previous` and `boxes_px` are given.
         """
-        if max_hands < 1:
-            raise ValueError(f"max_hands must be at least 1, got {max_hands}")
-        if identity is not None:
-            identity.check_model(self.model)
+        if not isinstance(max_hands, (int, np.integer)) or max_hands < 1:
+            raise ValueError(f"max_hands must be a whole number of 1 or more, got {max_hands!r}")
+        self._check_identity(identity)
         K_used, is_guess = self._intrinsics(rgb, K)
         dist, detector = lens_of(dist), self.detector
         if boxes_px is not None:
@@ -181,6 +180,8 @@ class Pipeline:
                 )
             found = detector.in_boxes(rgb, boxes_px, mirrored=mirrored, sides=sides)
         elif previous:
+            if not all(isinstance(hand, HandResult) for hand in previous):
+                raise ValueError("previous must be the results of the last frame, as pipe gives")
             seen = [hand.detection for hand in previous]
             found = detector.track(rgb, seen, mirrored=mirrored, sides=sides)
         elif sides is None or isinstance(sides, str):
@@ -209,8 +210,7 @@ class Pipeline:
         Returns:
             One result per detection, in their order.
         """
-        if identity is not None:
-            identity.check_model(self.model)
+        self._check_identity(identity)
         K_used, is_guess = self._intrinsics(rgb, K)
         if self.reader is not None:
             detections = self.reader.with_features(rgb, detections)
@@ -340,8 +340,9 @@ class Pipeline:
         if not hands:
             causes = {photo for photo in photos if isinstance(photo, str)}
             found = "; ".join(sorted(causes)) or "no photos were given"
+            many = "photo" if len(photos) == 1 else "photos"
             raise ValueError(
-                f"no usable hand in {len(photos)} photos ({found}); add clearer photos"
+                f"no usable hand in {len(photos)} {many} ({found}); add clearer photos"
             )
         fused = self.fuse(hands, anchor)
         known = sum(not hand.camera.is_guess for hand in hands)
@@ -359,6 +360,17 @@ class Pipeline:
         if anchor is not None and (sentence := surprise_at(anchor, self.model, self.prior, person)):
             warnings.warn(sentence, RareHandWarning, stacklevel=2)
         return person
+
+    def _check_identity(self, identity: Identity | None) -> None:
+        """Refuse what is no profile, and one of another hand model."""
+        if identity is None:
+            return
+        if not isinstance(identity, Identity):
+            raise ValueError(
+                f"identity must be an idhand.Identity, got {type(identity).__name__}; "
+                "idhand.Identity.load reads one from a file"
+            )
+        identity.check_model(self.model)
 
     def _one_hand(self, rgb: Rgb, is_right: bool | None, side: Side | None) -> Detection | str:
         """The hand to calibrate from, or why there is none."""

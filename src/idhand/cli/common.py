@@ -19,7 +19,6 @@ import idhand
 from idhand.assets.models import OPEN_HAND, Population
 from idhand.cli import EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE
 from idhand.data import DataSet, models
-from idhand.data import DataSet
 from idhand.files import file_fault, remove_abandoned
 from idhand.hand import FittableHand
 from idhand.lens import Distortion, Lens
@@ -227,7 +226,11 @@ def real_path(path: Path | str) -> Path:
 
 
 def output_file(
-    path: Path, inputs: Iterable[Path | str | None], flag: str = "--out", like: str = "me.hand.json"
+    path: Path,
+    inputs: Iterable[Path | str | None],
+    flag: str = "--out",
+    like: str = "me.hand.json",
+    advice: str | None = None,
 ) -> Path:
     """The path, if a file may be written there; checked before the work, so that nothing is lost.
 
@@ -236,14 +239,16 @@ def output_file(
         inputs: Files that the command reads; None is ignored.
         flag: The flag that names the output.
         like: An example of a good name.
+        advice: What to do if the name is none for a file; None: name a file such as the example.
 
     Raises:
         ValueError: If it has a picture's or a clip's suffix, is an input or a folder, or cannot be
             written to.
     """
-    refuse_media(path, flag, f"name a file such as {like}")
+    advice = advice or f"name a file such as {like}"
+    refuse_media(path, flag, advice)
     if path.is_dir():
-        raise ValueError(f"{flag} {path} is a folder; name a file such as {like}")
+        raise ValueError(f"{flag} {path} is a folder; {advice}")
     place = real_path(path)
     if any(place == real_path(other) for other in inputs if other is not None):
         raise ValueError(f"{flag} {path} is also an input and would be replaced; name another file")

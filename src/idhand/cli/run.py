@@ -124,7 +124,8 @@ def main(command: Command) -> int:
     identity = load_identity(command.identity)
     out = result_folder(command.out)
     for name in (*RESULTS, REPORT):
-        output_file(out / name, (command.k, command.identity, command.boxes))
+        inputs = (command.k, command.identity, command.boxes)
+        output_file(out / name, inputs, advice="move it away, or name another folder")
     earlier = Earlier(out)
     names = output_names([file.path for file in found.files], out)
     jobs = list(zip(found.files, names, strict=True))

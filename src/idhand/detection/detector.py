@@ -12,7 +12,14 @@ from idhand.assets.nets import load_net, run_net
 from idhand.detection.config import DetectorConfig
 from idhand.detection.palms import PalmDetector, thumbnail_of, tile_corners
 from idhand.detection.readings import Reading, distinct, merged, num_sure
-from idhand.detection.roi import CROP_SIZE_PX, Roi, checked_box, crop, roi_from_landmarks
+from idhand.detection.roi import (
+    CROP_SIZE_PX,
+    Roi,
+    check_near,
+    checked_box,
+    crop,
+    roi_from_landmarks,
+)
 from idhand.detection.sides import Side, checked_side, checked_sides, decide_sides
 from idhand.records import Detection
 
@@ -146,18 +153,13 @@ class HandDetector:
             One per box: its hand; None if the net does not see one there.
 
         Raises:
-            ValueError: As in `detect`, if a box is none or lies outside the image, or if `sides`
+            ValueError: As in `detect`, if a box is none or not in the image, or if `sides`
                 is a list of another length.
         """
         rgb = _checked(rgb, views)
         boxes = [checked_box(box, f"box {i}") for i, box in enumerate(boxes_px)]
-        size = np.array(rgb.shape[1::-1])
         for i, box in enumerate(boxes):
-            if (box[2:] <= 0).any() or (box[:2] >= size - 1).any():
-                raise ValueError(
-                    f"box {i}, {box.tolist()}, lies outside the image of {size[0]} × {size[1]} px; "
-                    "give left, top, right and bottom in px of this image"
-                )
+            check_near(box, f"box {i}", rgb.shape[1], rgb.shape[0])
         known = checked_sides(sides, len(boxes))
         read = [self._read_box(rgb, box, views) for box in boxes]
         rows = [i for i, r in enumerate(read) if r is not None]

@@ -66,6 +66,24 @@ def checked_box(box: Any, name: str) -> Float[np.ndarray, " 4"]:
     return bbox_px
 
 
+def check_near(
+    bbox_px: Float[np.ndarray, " 4"], name: str, width: int, height: int, far: float = 10.0
+) -> None:
+    """Refuse a box that lies outside a picture, or has a side farther away than `far` pictures.
+
+    Raises:
+        ValueError: If it does.
+    """
+    size = np.array([width, height])
+    outside = (bbox_px[2:] <= 0).any() or (bbox_px[:2] >= size - 1).any()
+    if outside or (np.abs(bbox_px) > far * size.max()).any():
+        where = "lies outside" if outside else "reaches far beyond"
+        raise ValueError(
+            f"{name}, {bbox_px.tolist()}, {where} the image of {width} × {height} px; "
+            "give left, top, right and bottom in px of this image"
+        )
+
+
 def upright_angle(toward_fingers: Float[np.ndarray, " 2"]) -> float:
     """Angle of a ROI in which this direction points up."""
     return float(np.pi / 2 - np.arctan2(-toward_fingers[1], toward_fingers[0]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil, cos, pi
+from math import ceil, cos, isfinite, pi
 from typing import Literal, get_args
 
 import torch
@@ -69,6 +69,9 @@ class LoopConfig:
                 )
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(f"give steps or epochs, got {self.steps} and {self.epochs}")
+        for name in ("lr", "epochs", "clip_norm", "milestone_factor", "weight_decay"):
+            if not isfinite(getattr(self, name) or 0.0):
+                raise ValueError(f"{name} must be a finite number, got {getattr(self, name)}")
         for name in ("batch", "steps", "log_every", "checkpoint_every", "validate_every"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
