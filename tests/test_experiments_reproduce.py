@@ -21,11 +21,12 @@ from idhand.evaluation import (
 )
 from idhand.evaluation.hands import keypoint_regressor
 from idhand.evaluation.metrics import aligned_to, bone_errors_mm, distances_mm
-from idhand.experiments.curve import Variant, calibration_curve
+from idhand.experiments.curve import Point, Variant, calibration_curve
 from idhand.experiments.nets import ExperimentNetworks
 from idhand.experiments.numbers import (
     Check,
     Statement,
+    _steps,
     check_below,
     check_not_above,
     check_within,
@@ -436,6 +437,33 @@ def test_statements_follow_the_numbers(results: Results):
     first = statements(replace(results, reports=reports))[0].checks
     told = {check.text.partition(": ")[2].rpartition(": ")[0]: check.holds for check in first[:4]}
     assert told["MPJPE root, true − calibrated"] is False
+
+
+@pytest.mark.parametrize(
+    ("first_step", "last_step", "scatter", "holds"),
+    [(-3.0, -0.2, 0.1, True), (-0.2, -3.0, 0.1, False), (-0.5, -0.6, 5.0, None)],
+)
+def test_the_steps_of_the_curve_are_compared_with_their_scatter(
+    first_step: float, last_step: float, scatter: float, holds: bool | None
+):
+    """With few people, the last step may be the larger one by chance."""
+    people = tuple(f"person-{i}" for i in range(8))
+    noise = np.outer([0, scatter, 0], [1, -1] * 4)
+    means = 20 + np.cumsum([0.0, first_step, last_step])
+    points = [
+        Point(
+            method="ours",
+            num_pictures=size,
+            num_used=float(size),
+            subject=people,
+            errors_mm={"rest_verts": mean + row},
+            covered=None,
+        )
+        for size, mean, row in zip((1, 5, 20), means, noise, strict=True)
+    ]
+    check = _steps(points, "rest_verts", "rest vertices")
+    assert check.holds is holds
+    assert (check.people_needed is None) == (holds is not None)
 
 
 @pytest.mark.parametrize(
