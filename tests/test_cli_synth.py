@@ -59,6 +59,25 @@ def files(folder: Path) -> list[str]:
 # ------------------------------------------------------------------------------------- the command
 
 
+@pytest.mark.parametrize("form", ["--population {}", "--population={}"])
+@pytest.mark.parametrize(
+    ("name", "population"),
+    [("mixture", "all"), ("men", "male"), ("women", "female"), ("female", "female")],
+)
+def test_populations_have_one_name_and_the_old_ones_work(
+    form: str, name: str, population: str, tmp_path: Path, studio, monkeypatch: pytest.MonkeyPatch
+):
+    taken: list[str] = []
+    opened = idhand.cli.synth.open_studio
+    monkeypatch.setattr(
+        idhand.cli.synth,
+        "open_studio",
+        lambda command: taken.append(command.population) or opened(command),
+    )
+    assert synth("--images", 5, *form.format(name).split(), "--workers", 1, "--out", tmp_path) == 0
+    assert taken == [population]
+
+
 def test_a_set_and_its_gallery(studio: None, tmp_path: Path, capsys):
     assert synth("--images", "25", "--out", tmp_path, "--gallery", "--workers", "2") == 0
     told = capsys.readouterr()
@@ -154,7 +173,7 @@ class Preset:
 
     frames: int
     split: str = "train"
-    population: str = "mixture"
+    population: str = "all"
     num_subjects: int = 7
     num_images: int = 7
     size_px: int = 7

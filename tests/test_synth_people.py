@@ -2,12 +2,15 @@ import inspect
 import math
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from idhand.assets import open_hand
+from idhand.synth import Studio
+from idhand.synth.config import StudioConfig
 from idhand.synth.people.subjects import MAX_SHAPE_NORM, SKIN_GROUPS_ITA_DEG, subject
 from idhand.synth.poses.capsules import (
     CAPSULE_NAMES,
@@ -284,11 +287,22 @@ def test_people_are_reproducible_and_splits_apart() -> None:
 def test_a_population_of_one_sex_keeps_the_people_of_that_sex():
     for index in range(12):
         someone = subject("train", index)
-        alike = "men" if someone.population == "male" else "women"
-        same = subject("train", index, population=alike)
+        same = subject("train", index, population=someone.population)
         assert same.skin == someone.skin
         np.testing.assert_array_equal(same.betas, someone.betas)
-        assert subject("train", index, population="women").population == "female"
+        assert subject("train", index, population="female").population == "female"
+
+
+def test_populations_under_their_old_names_are_the_same():
+    old_names: list[tuple[Any, Any]] = [("mixture", "all"), ("men", "male"), ("women", "female")]
+    for old, new in old_names:
+        for i in range(4):
+            before, now = (subject("val", i, population=name) for name in (old, new))
+            np.testing.assert_array_equal(before.betas, now.betas)
+            assert (before.skin, before.population) == (now.skin, now.population)
+        old_config, config = (StudioConfig(population=name) for name in (old, new))
+        assert old_config == config
+        assert Studio(old_config).fingerprint() == Studio(config).fingerprint()
 
 
 def test_people_vary_as_people_do() -> None:

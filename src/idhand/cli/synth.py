@@ -25,6 +25,8 @@ from idhand.view.gallery import contact_sheet, with_truth
 
 SPLIT_SUBJECTS = {"train": 5000, "val": 100, "test": 200}
 """Default number of people in each split."""
+OLD_NAMES = {"mixture": "all", "men": "male", "women": "female"}
+"""Of populations, in earlier versions, which are still taken."""
 GALLERY_PICTURES, GALLERY_QUALITY = 100, 92
 SMALLEST_PX, LARGEST_PX = 64, 1024
 
@@ -44,8 +46,8 @@ class Command:
     """standard: single pictures of everything; video: sequences; plain: bare hands, flat light."""
     split: Literal["train", "val", "test"] = "train"
     """Purpose of the set; no person is in two splits."""
-    population: Literal["mixture", "men", "women"] = "mixture"
-    """People to draw; in a mixture, half are men."""
+    population: Literal["all", "male", "female"] = "all"
+    """People to draw; of all, half are men."""
     subjects: Annotated[int | None, arg(metavar="N")] = None
     """Number of people; by default 5000 (train), 100 (val) or 200 (test), at most one a picture."""
     images: Annotated[int | None, arg(metavar="N")] = None
@@ -75,6 +77,16 @@ class Command:
             raise ValueError(f"--seed must not be negative, got {self.seed}")
         if not SMALLEST_PX <= self.size <= LARGEST_PX:
             raise ValueError(f"--size must be {SMALLEST_PX} to {LARGEST_PX}, got {self.size}")
+
+
+def prepared(arguments: Sequence[str]) -> list[str]:
+    """The arguments with today's names for populations."""
+    flag, rest = "--population", list(arguments)
+    for i, argument in enumerate(rest):
+        before, equals, name = argument.rpartition("=")
+        if (equals and before == flag) or (not equals and i and rest[i - 1] == flag):
+            rest[i] = before + equals + OLD_NAMES.get(name, name)
+    return rest
 
 
 def main(command: Command) -> int:

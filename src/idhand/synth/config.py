@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from idhand.synth.people.subjects import Population, Split
+from idhand.synth.people.subjects import OldPopulation, Population, Split
 
 Framing = Literal["upright", "level"]
 Preset = Literal["standard", "video", "plain"]
 
+CURRENT_NAMES: dict[OldPopulation, Population] = {
+    "mixture": "all",
+    "men": "male",
+    "women": "female",
+}
+"""Of populations: either name gives the same pictures and the same fingerprint."""
 SMALLEST_PX, LARGEST_PX = 64, 1024
 
 
@@ -20,7 +26,8 @@ class StudioConfig:
     """
 
     split: Split = "train"
-    population: Population = "mixture"
+    population: Population | OldPopulation = "all"
+    """Half men and half women, or one of them; a name of earlier versions becomes today's."""
     num_subjects: int = 5000
     num_images: int = 200_000
     frames: int = 1
@@ -44,6 +51,8 @@ class StudioConfig:
     """Keep the depth of every pixel as well."""
 
     def __post_init__(self):
+        now = {**CURRENT_NAMES}.get(self.population, self.population)
+        object.__setattr__(self, "population", now)
         for field, kind in (("split", Split), ("population", Population)):
             value = getattr(self, field)
             if value not in get_args(kind):

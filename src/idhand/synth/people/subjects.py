@@ -13,7 +13,9 @@ from idhand.assets import open_hand
 
 Split = Literal["train", "val", "test"]
 Sex = Literal["male", "female"]
-Population = Literal["mixture", "men", "women"]
+Population = Literal["all", "male", "female"]
+OldPopulation = Literal["mixture", "men", "women"]
+"""The same three under the names that they had before, which are still taken."""
 Wristwear = Literal["none", "watch", "bracelet"]
 Tone = tuple[float, float, float]
 """Linear RGB reflectance."""
@@ -115,10 +117,12 @@ class Subject:
     wristwear_tone: Tone
 
 
-def subject(split: Split, index: int, seed: int = 0, population: Population = "mixture") -> Subject:
+def subject(
+    split: Split, index: int, seed: int = 0, population: Population | OldPopulation = "all"
+) -> Subject:
     """Person number `index` of a split; no two of all splits share their random numbers.
 
-    Of a mixture half are men and half women; those are the same people in sets of one sex, too.
+    Of all people half are men and half women; those are the same people in sets of one sex, too.
 
     Raises:
         ValueError: If there is no such split or population, or the index is negative.
@@ -149,14 +153,14 @@ def subject(split: Split, index: int, seed: int = 0, population: Population = "m
     )
 
 
-def _sex(population: Population, chance: float) -> Sex:
+def _sex(population: Population | OldPopulation, chance: float) -> Sex:
     """A person's sex from an even chance, drawn whether it is needed or not."""
     match population:
-        case "mixture":
+        case "all" | "mixture":
             return "male" if chance < 0.5 else "female"
-        case "men":
+        case "male" | "men":
             return "male"
-        case "women":
+        case "female" | "women":
             return "female"
         case _:
             known = ", ".join(get_args(Population))
