@@ -115,6 +115,11 @@ class Camera:
     _doubts: set[str] = field(default_factory=set, compare=False, repr=False)
     """Warnings that were printed already."""
 
+    @property
+    def is_given(self) -> bool:
+        """Whether a flag says how the camera maps directions to pixels."""
+        return self.K is not None or self.fov_deg is not None
+
     @staticmethod
     def from_flags(k: Path | None, fov: float | None) -> "Camera":
         """Read `--k` or take `--fov`.

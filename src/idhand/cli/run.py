@@ -27,7 +27,7 @@ from idhand.cli.common import (
     shown,
     write_page,
 )
-from idhand.cli.following import FollowedVideo
+from idhand.cli.following import FollowedVideo, SeenInVideo
 from idhand.cli.outputs import (
     FOLDER_OF,
     MESHES,
@@ -50,9 +50,7 @@ from idhand.view import (
     HtmlReport,
     ImageHands,
     JsonLines,
-    MotionRecorder,
     ReportPhoto,
-    ReportVideo,
     VideoWriter,
     check_formats,
     export_motion,
@@ -309,64 +307,37 @@ class _Job:
         most, side, mirrored = self.command.max_hands, self.command.side, self.command.mirrored
         tracker = Tracker(self.pipe, self.identity, max_hands=most, mirrored=mirrored, side=side)
         video = FollowedVideo(path, tracker, self.camera, self.boxes.of_video(path))
-        reader = video.reader
-        num_frames, num_seen, last_s = 0, 0, 0.0
-        known, alone = MotionRecorder(), MotionRecorder()
+        seen, reader = SeenInVideo(), video.reader
         overlay_clip = made(self.out / OVERLAYS) / f"{name}_overlay.mp4"
         with VideoWriter(overlay_clip, reader.fps) as clip:
             for followed in video:
-                frame, tracked = followed.frame, followed.hands
-                hands = [one.hand for one in tracked]
-                num_frames, last_s = num_frames + 1, frame.time_s
-                num_seen += bool(hands)
-                known.add(frame.index, frame.time_s, tracked)
-                if self.command.report:
-                    alone.add(frame.index, frame.time_s, self._alone(tracked))
+                seen.add(followed, self._alone(followed.hands))
+                frame, hands = followed.frame, [one.hand for one in followed.hands]
                 clip.add(overlay(frame.rgb, hands, dist=self.camera.dist), frame.time_s)
-                height, width = frame.rgb.shape[:2]
-                lines.add(
-                    ImageHands(
-                        file=shown(path),
-                        name=shown(name),
-                        width=width,
-                        height=height,
-                        K=followed.K,
-                        dist=self.camera.dist,
-                        mirrored=self.command.mirrored,
-                        hands=tuple(hands),
-                        names=tuple(one.name for one in tracked),
-                        frame=frame.index,
-                        time_s=frame.time_s,
-                    )
-                )
-        self.num_frames_with_hands += num_seen
-        motions = known.motions()
-        if motions:
-            self.num_guessed += self.camera.K is None and self.camera.fov_deg is None
-            moving: list[Format] = [f for f in self.command.export if EXPORTS[f].motions]
-            for folder, formats in by_folder(self.out, moving):
-                export_motion(folder, name, motions, self.pipe.model, formats, reader.fps)
+                lines.add(followed.record(path, name, self.camera, mirrored=mirrored))
+        self.num_frames_with_hands += seen.num_with_hands
+        self._write_motions(name, seen, reader.fps)
         if self.command.report:
-            self.page.add_video(
-                ReportVideo(
-                    name=shown(path),
-                    motions=motions,
-                    anonymous=alone.motions(),
-                    clip=overlay_clip,
-                    num_frames=num_frames,
-                    duration_s=last_s + 1 / reader.fps,
-                    K_known=self.camera.K is not None or self.camera.fov_deg is not None,
-                )
-            )
+            self.page.add_video(seen.for_report(path, overlay_clip, reader.fps, self.camera))
         if reader.note:
             say(reader.note)
         if reader.problem:
             self.outcome.problem(f"{reader.problem}; those were done")
-        if not num_seen:
+        if not seen.num_with_hands:
             self.outcome.problem(f"{path}: no hand found in any frame")
 
+    def _write_motions(self, name: str, seen: SeenInVideo, fps: float) -> None:
+        """A video's hands for other programs."""
+        if seen.motions:
+            self.num_guessed += not self.camera.is_given
+            moving: list[Format] = [f for f in self.command.export if EXPORTS[f].motions]
+            for folder, formats in by_folder(self.out, moving):
+                export_motion(folder, name, seen.motions, self.pipe.model, formats, fps)
+
     def _alone(self, tracked: Sequence[TrackedHand]) -> list[TrackedHand]:
-        """`_each_alone` of a frame, under the same names."""
+        """`_each_alone` of a frame, under the same names, for the report."""
+        if not self.command.report:
+            return []
         alone = self._each_alone([one.hand for one in tracked])
         return [replace(one, hand=hand) for one, hand in zip(tracked, alone, strict=False)]
 
