@@ -1,6 +1,7 @@
 """Samples to files and back; shards that survive whatever happens to their writer."""
 
 import errno
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -629,3 +630,35 @@ def test_manifests_that_cannot_be_used(whole: Path, tmp_path: Path):
         path.write_text(text)
         with pytest.raises(ValueError, match=sentence):
             Shards(whole)
+
+
+class Cyclic:
+    """Garbage whose end is written down: a video's end waits for threads of its process."""
+
+    def __init__(self, ends: Path):
+        self.ends, self.myself = ends, self
+
+    def __del__(self):
+        with self.ends.open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+
+
+@dataclass(frozen=True)
+class Collecting(Fake):
+    def entry(self, index: int) -> Mapping[str, bytes]:
+        if multiprocessing.parent_process() is not None:
+            gc.collect()
+        return super().entry(index)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only forked processes share what exists")
+def test_processes_do_not_end_what_their_parent_had(tmp_path: Path):
+    ends = tmp_path / "ends"
+    gc.disable()
+    try:
+        Cyclic(ends)
+        write_shards(Collecting(count=4), tmp_path / "set", workers=2)
+    finally:
+        gc.enable()
+    gc.collect()
+    assert ends.read_text() == f"{os.getpid()}\n", "once, in this process"

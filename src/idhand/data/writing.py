@@ -5,6 +5,7 @@ the writer, the same call resumes.
 """
 
 import errno
+import gc
 import json
 import multiprocessing
 import os
@@ -121,7 +122,7 @@ def write_shards(
         missing = [name for name in manifest.plan if name not in _names(manifest)]
         if not missing:
             return manifest
-        with _single_threaded():
+        with _safe_to_fork():
             _check_room(source, folder, sum(len(manifest.plan[name]) for name in missing))
             manifest.save(folder)
             return _Pool(source, folder, min(workers, len(missing))).write(
@@ -171,14 +172,20 @@ def _no_room(folder: Path, manifest: Manifest) -> str:
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Keep OpenCV and torch from having threads, which a forked process would wait for in vain."""
+def _safe_to_fork() -> Iterator[None]:
+    """Keep forked processes from waiting for threads that only their parent has.
+
+    OpenCV and torch have none meanwhile. What exists already is kept from the garbage collection of
+    the processes, because the end of some objects waits for their threads, such as a video's.
+    """
     before = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    gc.freeze()
     try:
         yield
     finally:
+        gc.unfreeze()
         cv2.setNumThreads(before[0])
         torch.set_num_threads(before[1])
 
