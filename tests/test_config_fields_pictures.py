@@ -246,7 +246,7 @@ STUDIOS = {
         },
     ),
     **cases(BARE, persons, {"num_subjects": 4, "num_images": 8}),
-    **cases(BARE, persons, {"population": "women"}, population="men"),
+    **cases(BARE, persons, {"population": "female"}, population="male"),
     **cases(BARE, files_of_one, {"depth": True}),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from typing import Any
 
 import cv2
 import jaxtyping
@@ -179,20 +180,32 @@ def test_bad_intrinsics_are_refused(pipe: Pipeline, K: np.ndarray, message: str)
         pipe(np.zeros((240, 320, 3), dtype=np.uint8), K=K)
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"max_hands": 1.5}, r"max_hands must be a whole number of 1 or more, got 1\.5"),
+        ({"max_hands": "2"}, "max_hands must be a whole number"),
+        ({"previous": [1]}, "previous must be the results of the last frame"),
+        ({"identity": "x"}, r"identity must be an idhand\.Identity, got str"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(
+    pipe: Pipeline, settings: dict[str, Any], sentence: str
+) -> None:
+    jaxtyping.config.update("jaxtyping_disable", True)  # as outside of the tests
+    try:
+        with pytest.raises(ValueError, match=sentence):
+            pipe(np.zeros((240, 320, 3), dtype=np.uint8), **settings)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
 def test_bad_images_and_numbers_are_refused(pipe: Pipeline) -> None:
     with pytest.raises(ValueError, match="uint8"):
         pipe(np.zeros((240, 320, 3), dtype=np.float32))  # pyright: ignore
     rgb = np.zeros((240, 320, 3), dtype=np.uint8)
     with pytest.raises(ValueError, match="max_hands"):
         pipe(rgb, max_hands=0)
-    for settings, sentence in (
-        ({"max_hands": 1.5}, r"max_hands must be a whole number of 1 or more, got 1\.5"),
-        ({"max_hands": "2"}, "max_hands must be a whole number"),
-        ({"previous": [1]}, "previous must be the results of the last frame"),
-        ({"identity": "x"}, r"identity must be an idhand\.Identity, got str"),
-    ):
-        with pytest.raises(ValueError, match=sentence):
-            pipe(rgb, **settings)
     with pytest.raises(ValueError, match=r"a hand length of 19 mm cannot be"):
         idhand.calibrate(pipe, [rgb], hand_length_mm=19.0)
     with pytest.raises(ValueError, match="standard deviation"):
