@@ -4,10 +4,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from idhand.assets import open_hand
-from idhand.calibration import Anchor, Calibration, calibrate_shape
+from idhand.calibration import Anchor, Calibration, calibrate_shape, surprise_at
 from idhand.geometry import project, rotation_from_vector
 from idhand.identity import Identity, measure
-from idhand.pipeline import surprise_at
 from idhand.refinement import ObjectiveConfig, Observations, State
 from idhand.refinement.objective import Objective
 from idhand.refinement.residuals import BONE_END, BONE_START

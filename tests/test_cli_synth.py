@@ -74,7 +74,8 @@ def test_populations_have_one_name_and_the_old_ones_work(
         "open_studio",
         lambda command: taken.append(command.population) or opened(command),
     )
-    assert synth("--images", 5, *form.format(name).split(), "--workers", 1, "--out", tmp_path) == 0
+    flags = ("--images", "5", *form.format(name).split(), "--workers", "1")
+    assert synth(*flags, "--out", tmp_path) == 0
     assert taken == [population]
 
 

@@ -15,12 +15,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from idhand.data import Shards
-from idhand.experiments.nets import COVARIANCE_FILES, ExperimentNetworks
+from idhand.experiments.nets import ExperimentNetworks
 from idhand.experiments.reproduce import with_fitted_covariances
+from idhand.fusion import covariance_file_name
 
 SHIPPED = Path(__file__).parents[1] / "src" / "idhand" / "assets" / "data" / "networks"
 RUNS = {"baseline": "confidence", "identity": "identity", "identity_film": "identity_film"}
 """Shipped network → the training that it comes from."""
+CALIBRATED = {"identity_film": "identity_film", "confidence": "baseline"}
+"""Network whose covariances are calibrated → shipped network that has that branch."""
 MOST_BYTES = 8_000_000
 
 
@@ -34,13 +37,14 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for name, run in RUNS.items():
         shutil.copyfile(args.runs / run / f"{run}.safetensors", args.out / f"{name}.safetensors")
-    for file in COVARIANCE_FILES.values():  # of other networks
-        (args.out / file).unlink(missing_ok=True)
+    for name in CALIBRATED.values():  # of other networks
+        (args.out / covariance_file_name(name)).unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         nets = ExperimentNetworks.load(args.out)
         with_fitted_covariances(nets, Shards(args.validation), Path(folder), progress=tqdm)
-        for file in COVARIANCE_FILES.values():
-            shutil.copyfile(Path(folder) / file, args.out / file)
+        for fitted, name in CALIBRATED.items():
+            made = Path(folder) / covariance_file_name(fitted)
+            shutil.copyfile(made, args.out / covariance_file_name(name))
     size = sum(path.stat().st_size for path in args.out.iterdir())
     if size > MOST_BYTES:
         raise SystemExit(f"{size:,} bytes are more than the {MOST_BYTES:,} that may be shipped")

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
+from idhand.identity import Identity
 from idhand.refinement import (
     Objective,
     ObjectiveConfig,
@@ -132,6 +133,29 @@ class Anchor:
         spread = float((slope @ prior.covariance @ slope).sqrt())
         off = abs(self.hand_length - expected) / (spread**2 + self.sigma**2) ** 0.5
         return off, expected, spread
+
+
+def surprise_at(
+    anchor: Anchor, model: FittableHand, prior: ShapePrior, person: Identity
+) -> str | None:
+    """A sentence if hands of the ruler's length are very rare under the prior, else None.
+
+    Args:
+        anchor: The reading.
+        model: Of the person's betas.
+        prior: Under which the person was fitted.
+        person: What came out.
+    """
+    off, expected, spread = anchor.surprise(model, prior)
+    if off <= SURPRISING_SD:
+        return None
+    found = person.measurements[HAND_LENGTH]
+    return (
+        f"a hand length of {1e3 * anchor.hand_length:g} mm is {off:.1f} standard deviations from "
+        f"the mean of people's hands ({1e3 * expected:.0f} ± {1e3 * spread:.0f} mm); the profile "
+        f"has {found.value_mm:.0f} mm ({found.low_mm:.0f} to {found.high_mm:.0f}). Check the "
+        "reading: wrist crease to the tip of the middle finger, hand flat, in millimetres"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,18 +15,18 @@ from idhand.assets import OPEN_HAND
 from idhand.assets import hand as hand_model
 from idhand.assets.nets import shipped_networks
 from idhand.calibration import (
-    SURPRISING_SD,
     Anchor,
     Calibration,
     CalibrationConfig,
     RareHandWarning,
     calibrate_shape,
     calibration_with_network,
+    surprise_at,
 )
 from idhand.detection import HandDetector, Side
 from idhand.fusion import CovarianceCalibration, FusionConfig, covariance_file, fuse
 from idhand.geometry import intrinsics_from_fov
-from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
+from idhand.hand import FittableHand, ShapePrior
 from idhand.identity import Identity, PhotoUse, measure
 from idhand.lens import Distortion, lens_of
 from idhand.media import check_intrinsics
@@ -412,29 +412,6 @@ def load(config: PipelineConfig | None = None) -> Pipeline:
 def calibrate(pipe: Pipeline, images: Iterable[Rgb], *args: Any, **kwargs: Any) -> Identity:
     """Estimate one person's hand shape from photos: `pipe.calibrate(images, ...)`."""
     return pipe.calibrate(images, *args, **kwargs)
-
-
-def surprise_at(
-    anchor: Anchor, model: FittableHand, prior: ShapePrior, person: Identity
-) -> str | None:
-    """A sentence if hands of the ruler's length are very rare under the prior, else None.
-
-    Args:
-        anchor: The reading.
-        model: Of the person's betas.
-        prior: Under which the person was fitted.
-        person: What came out.
-    """
-    off, expected, spread = anchor.surprise(model, prior)
-    if off <= SURPRISING_SD:
-        return None
-    found = person.measurements[HAND_LENGTH]
-    return (
-        f"a hand length of {1e3 * anchor.hand_length:g} mm is {off:.1f} standard deviations from "
-        f"the mean of people's hands ({1e3 * expected:.0f} ± {1e3 * spread:.0f} mm); the profile "
-        f"has {found.value_mm:.0f} mm ({found.low_mm:.0f} to {found.high_mm:.0f}). Check the "
-        "reading: wrist crease to the tip of the middle finger, hand flat, in millimetres"
-    )
 
 
 def _intrinsics_of(

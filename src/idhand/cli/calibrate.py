@@ -14,7 +14,7 @@ import idhand
 from idhand.assets import hand
 from idhand.assets.models import Population
 from idhand.assets.nets import shipped_networks
-from idhand.calibration import Anchor, RareHandWarning
+from idhand.calibration import Anchor, RareHandWarning, surprise_at
 from idhand.cli.common import (
     Camera,
     Outcome,
@@ -33,7 +33,6 @@ from idhand.data.manifest import sha256_of
 from idhand.detection import Side
 from idhand.fusion import covariance_file
 from idhand.media import FoundMedia, VideoReader, read_image, scaled_down
-from idhand.pipeline import surprise_at
 from idhand.refinement import hand_size_px
 from idhand.view import HtmlReport, ReportPhoto
 

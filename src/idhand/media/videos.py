@@ -150,7 +150,9 @@ class VideoReader:
             if packet.stream.index != stream.index:
                 continue  # sound may be longer than the pictures
             try:
-                yield from packet.decode()
+                for frame in packet.decode():
+                    if isinstance(frame, av.VideoFrame):
+                        yield frame
             except av.error.FFmpegError:
                 self._num_errors += 1
 
