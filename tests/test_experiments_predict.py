@@ -336,6 +336,9 @@ def test_looks_are_chosen_by_person_and_by_picture() -> None:
     people = detected.by_subject()
     assert list(people) == ["someone", "other"]
     assert people["other"].sample_id == ("mirror", "black")
+    unknown = replace(detected, subject=("", *detected.subject[1:]))
+    with pytest.raises(ValueError, match=r"1 of \d pictures do not say whose hand they show"):
+        unknown.by_subject()
     assert detected.of(["black", detected.sample_id[0]]).found.tolist() == [False, True]
     with pytest.raises(ValueError, match="another data set"):
         detected.of(["stranger"])

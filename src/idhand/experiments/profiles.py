@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from idhand.assets import hand
+from idhand.calibration import FULL_WEIGHT
 from idhand.experiments.shapes import PersonShape, fused_shapes, rows_by_subject, with_lengths
 from idhand.fusion import FusionConfig
 from idhand.hand import FittableHand
@@ -18,8 +19,6 @@ Side = Literal["left", "right"]
 
 WIDE_BELOW = 3
 """With fewer pictures nothing averages out, and an outlier cannot be recognised."""
-DOUBTED = 0.7
-"""A picture with a lower weight gets a reason."""
 
 
 def profiles(
@@ -114,7 +113,7 @@ def _uses(rows: Sequence[int], usable: Sequence[int], shape: PersonShape) -> tup
     uses = []
     for row in rows:
         weight = float(weights.get(row, 0.0))
-        reason = "" if weight >= DOUBTED else "agrees less with the other pictures"
+        reason = "" if weight >= FULL_WEIGHT else "agrees less with the other pictures"
         if row not in weights:
             reason = "no hand found"
         uses.append(PhotoUse(weight=weight, reason=reason))

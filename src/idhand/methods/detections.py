@@ -105,7 +105,16 @@ class DetectedHands:
         return replace(self, features=features, **texts, **arrays)
 
     def by_subject(self) -> dict[str, "DetectedHands"]:
-        """Each person's pictures, people in the order in which they first appear."""
+        """Each person's pictures, people in the order in which they first appear.
+
+        Raises:
+            ValueError: If the person of some picture is not known.
+        """
+        if "" in self.subject:
+            raise ValueError(
+                f"{self.subject.count('')} of {len(self):,} pictures do not say whose hand they "
+                "show; take data that names its subjects"
+            )
         rows: dict[str, list[int]] = {}
         for index, subject in enumerate(self.subject):
             rows.setdefault(subject, []).append(index)
