@@ -208,13 +208,13 @@ class HandDetector:
         square = Roi(center_px=(low + high) / 2, size_px=side, angle_rad=0.0)
         upright = self._read(rgb, [square])
         sure = upright[0].presence >= self.config.presence_threshold
-        found = self._second_reading(rgb, upright, views) if sure else []
+        found = self._second_look(rgb, upright, views) if sure else []
         if not found:
             step = 2 * np.pi / max(self.config.num_rotations, 1)
             turns = range(1, self.config.num_rotations)
             turned = [replace(square, angle_rad=step * turn) for turn in turns]
             best = max(upright + self._read(rgb, turned), key=lambda r: r.presence)
-            found = self._second_reading(rgb, [best], views)
+            found = self._second_look(rgb, [best], views)
         return found[0] if found else None
 
     def _whole(
@@ -250,7 +250,7 @@ class HandDetector:
         """The hands with those that these ROIs lead to; ROIs of sure hands are not read again."""
         sure = [h.roi for h in hands if h.presence >= self.config.sure_presence]
         new = [roi for roi in rois if not any(map(roi.is_near, sure))][: 2 * max_hands]
-        found = self._second_reading(rgb, self._read(rgb, new), views)
+        found = self._second_look(rgb, self._read(rgb, new), views)
         found = [r for r in found if r.presence >= least_presence]
         return distinct([*hands, *found], self.config)
 
@@ -316,7 +316,7 @@ class HandDetector:
             merged(readings[i : i + views], self.config) for i in range(0, len(readings), views)
         ]
 
-    def _second_reading(
+    def _second_look(
         self, rgb: UInt8[np.ndarray, "height width 3"], first: list[Reading], views: int
     ) -> list[Reading]:
         """Read the ROIs that follow from the first landmarks; drop what is not a hand."""
@@ -335,7 +335,7 @@ class HandDetector:
         angles = [2 * np.pi * i / count for i in range(count)]
         rois = [Roi(center_px=center, size_px=side, angle_rad=angle) for angle in angles]
         best = max(self._read(rgb, rois), key=lambda r: r.presence)
-        found = self._second_reading(rgb, [best], views)
+        found = self._second_look(rgb, [best], views)
         return [r for r in found if r.presence >= self.config.search_presence]
 
     def _detections(
