@@ -25,7 +25,7 @@ from idhand.data import Shards, decode_sample
 from idhand.records import Sample
 from idhand.synth.compiled import code_folder, compiled, is_compiled, is_kept
 from idhand.view.gallery import PART_COLOURS, TILE_PX, contact_sheet, with_truth
-from tests.test_data_shards import Fake, group_is_gone, make_sample, wait_until
+from tests.test_data_shards import Fake, be_alone, group_is_gone, make_sample, wait_until
 
 
 class FakeStudio(Fake, Sequence[Sample]):
@@ -206,8 +206,8 @@ def test_people_and_pictures(frames: int, flags: dict[str, Any], images: int, su
 
 
 def run_alone(out: Path) -> None:
-    """The command in a process of its own, with a group of its own."""
-    os.setsid()
+    """The command in a process of its own."""
+    be_alone()
     # Where the tests run in the background of a shell, it has told them to ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os._exit(synth("--images", "4000", "--out", out, "--workers", "2"))

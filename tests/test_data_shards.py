@@ -304,7 +304,7 @@ def test_unequal_sequences_do_not_depend_on_workers_and_resume(tmp_path: Path):
 @pytest.mark.skipif(sys.platform != "linux", reason="forks the writer")
 def test_unequal_sequences_survive_a_kill(tmp_path: Path):
     def write(folder: Path) -> None:
-        os.setsid()
+        be_alone()
         write_shards(Clips(delay_s=0.01), folder, workers=2)
 
     folder = tmp_path / "set"
@@ -378,9 +378,17 @@ def test_what_is_missing_or_damaged_is_made_again(whole: Path, undisturbed: Path
     assert told[-1] == (25, 20)
 
 
-def write_alone(folder: Path) -> None:
-    """In a process of its own, with a group of its own."""
+def be_alone() -> None:
+    """In a forked process: have a group of its own, and let nothing end that the tests left.
+
+    A video, for one, waits at its end for threads that only the tests' process has.
+    """
     os.setsid()
+    gc.disable()
+
+
+def write_alone(folder: Path) -> None:
+    be_alone()
     write_shards(Fake(delay_s=0.01), folder, workers=2)
 
 
