@@ -8,7 +8,13 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from idhand.assets import open_hand
-from idhand.calibration import Anchor, Calibration, CalibrationConfig, calibrate_shape
+from idhand.calibration import (
+    Anchor,
+    Calibration,
+    CalibrationConfig,
+    _weighted_median,
+    calibrate_shape,
+)
 from idhand.geometry import rotation_from_vector
 from idhand.refinement import (
     Objective,
@@ -126,6 +132,53 @@ def test_weights_follow_from_fit_and_disagreement() -> None:
     assert_close(result.weights, expected)
     assert result.weights[2] == 0
     assert ((result.weights > 0.2) & (result.weights < 0.9)).sum() >= 2, "neither all nor nothing"
+
+
+def test_fit_is_relative_however_small_the_costs_are() -> None:
+    """Precise photos are weighed among themselves, as all others are."""
+    seen = seen_photos(3)
+    precise = replace(
+        seen, sigma_px=seen.sigma_px * 100, sigma_direction=seen.sigma_direction * 100
+    )
+    still = CalibrationConfig(max_iterations=0, reweightings=0)
+    result = calibrate_shape(open_hand(), precise, config=still)
+    o = objective(shared_priors=False)
+    cost = o.cost(result.states, precise)
+    assert float(cost.median()) < 1, "below one, where a coarse floor would show"
+    assert float(result.fit.median()) == pytest.approx(1)
+
+
+def test_one_photo_with_a_ruler() -> None:
+    seen = seen_photos(1)
+    result = calibrate_shape(open_hand(), seen, anchor=ANCHOR, config=SETTLED)
+    lengths = open_hand().measures.lengths(result.betas)
+    at = open_hand().measures.names.index("hand_length")
+    assert float(lengths[at]) == pytest.approx(ANCHOR.hand_length, abs=0.003)
+
+
+def test_iterations_end_at_their_limit() -> None:
+    seen, tight = seen_photos(4), CalibrationConfig(reweightings=1, tolerance=1e-12)
+    none, one, two = (
+        calibrate_shape(open_hand(), seen, config=replace(tight, max_iterations=limit))
+        for limit in range(3)
+    )
+    assert [result.iterations for result in (none, one, two)] == [0, 1, 2]
+    assert (none.bias == 0).all(), "nothing has moved"
+    assert (one.bias != 0).any()
+    assert not torch.equal(one.betas, two.betas)
+
+
+@pytest.mark.parametrize(
+    ("values", "weights", "median"),
+    [
+        ([3.0, 1.0, 2.0], [1.0, 1.0, 1.0], 2.0),
+        ([3.0, 1.0, 2.0], [9.0, 1.0, 1.0], 3.0),  # the last one counts most
+        ([3.0, 1.0, 2.0], [0.0, 9.0, 1.0], 1.0),
+        ([5.0], [1.0], 5.0),
+    ],
+)
+def test_the_weighted_median(values: list[float], weights: list[float], median: float) -> None:
+    assert float(_weighted_median(torch.tensor(values), torch.tensor(weights))) == median
 
 
 def test_photos_that_all_disagree_keep_their_weights() -> None:

@@ -138,6 +138,11 @@ def changed(tmp_path: Path, **changes: object) -> Path:
     return path
 
 
+def test_the_impossible_beta_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a beta is -41 standard deviations from the mean"):
+        Identity.load(changed(tmp_path, betas=[31.0, -41.0] + [0.0] * 14))
+
+
 def test_future_version_says_update(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"version 99.*update idhand"):
         Identity.load(changed(tmp_path, version=99))
