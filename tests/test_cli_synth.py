@@ -224,7 +224,7 @@ def test_stopped_by_a_signal(how: signal.Signals, tmp_path: Path, monkeypatch: p
     assert command.pid
     wait_until((tmp_path / "shard-00000.tar").exists)
     os.killpg(command.pid, how) if how == signal.SIGINT else os.kill(command.pid, how)
-    command.join(10)
+    command.join(60)
     assert command.exitcode == 130
     wait_until(lambda: group_is_gone(command.pid or 0))
     assert not list(tmp_path.glob(".*")), "nothing half-written"

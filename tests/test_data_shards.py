@@ -312,7 +312,7 @@ def test_unequal_sequences_survive_a_kill(tmp_path: Path):
     writer.start()
     wait_until((folder / "shard-00000.tar").exists)
     os.kill(writer.pid or 0, signal.SIGKILL)
-    writer.join(10)
+    writer.join(60)
     wait_until(lambda: group_is_gone(writer.pid or 0))
     assert len(Shards(folder)) < 45, "killed in the middle"
     write_shards(Clips(), folder, workers=2)
@@ -420,7 +420,7 @@ def test_killed_and_resumed_is_as_if_nothing_had_been(
     assert writer.pid
     wait_until((folder / "shard-00000.tar").exists)
     os.kill(writer.pid, how)
-    writer.join(10)
+    writer.join(60)
     assert writer.exitcode == -how, "killed in the middle"
     wait_until(lambda: group_is_gone(writer.pid or 0))
     assert len(list(folder.glob("shard-*.tar"))) < 5
