@@ -39,7 +39,7 @@ def errors_mm(pipe: Pipeline, sample: Sample) -> Iterator[tuple[str, tuple[float
     assert pipe.reader is not None
     (read,) = pipe.reader.with_features(sample.rgb, [seen])
     truth = torch.from_numpy(sample.keypoints_cam)[None]
-    marked = pipe.reader.keypoints_px([read])
+    marked = pipe.reader.points_px([read])
     assert marked is not None
     per_px = CROP_SIZE_PX / landmark_roi(seen.landmarks_px).size_px
     for name, detection, points_px in (

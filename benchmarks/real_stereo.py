@@ -165,7 +165,7 @@ def _seen_table(rig: Rig, pipe: Pipeline, sets: Sequence[ShotSet], pairs: Sequen
     """How well what is marked in one image meets the other's, before any fit."""
     assert pipe.reader is not None
     hands = [[sets[k].shots[p.frame].hands[p.hands[k]] for p in pairs] for k in (0, 1)]
-    marked = [pipe.reader.keypoints_px(own) for own in hands]
+    marked = [pipe.reader.points_px(own) for own in hands]
     rows = []
     for name, weight in (("landmark net", 0.0), ("network's keypoints", 1.0), ("mean", 0.5)):
         points, off = [], []

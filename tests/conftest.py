@@ -1,3 +1,7 @@
+import atexit
+import os
+import shutil
+import tempfile
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,6 +21,12 @@ from idhand.hand import (
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("ci")
+
+_OWN_FOLDER = tempfile.mkdtemp(prefix="idhand-tests-")
+"""For hand models: those of whoever runs the tests change nothing, and stay as they are."""
+atexit.register(shutil.rmtree, _OWN_FOLDER, ignore_errors=True)
+os.environ["IDHAND_HANDS"] = _OWN_FOLDER
+os.environ.pop("IDHAND_MANO", None)
 
 SHARED = Path(__file__).parents[2] / "shared"
 

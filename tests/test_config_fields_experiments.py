@@ -18,6 +18,10 @@ from idhand.assets import open_hand
 from idhand.data import DataSet, MemoryData
 from idhand.experiments import bench as bench_module
 from idhand.experiments import reproduce as reproduce_module
+from idhand.experiments.chain.config import ChainConfig
+from idhand.experiments.chain.kept import Stages
+from idhand.experiments.chain.networks import Schooling, preset_of
+from idhand.experiments.chain.sets import Fold, Sets
 from idhand.experiments.presets import ReproduceConfig, Row
 from idhand.experiments.reproduce import Results, reproduce
 from idhand.methods import refining
@@ -26,6 +30,7 @@ from idhand.methods.refining import RefineConfig, refine
 from idhand.nets.backbones import HandBackbone
 from idhand.refinement import network_only
 from idhand.refinement.official import OfficialConfig
+from idhand.training.processes import Group
 from tests import test_config_fields as learning
 from tests import test_config_fields_core as core
 from tests import test_config_fields_pictures as pictures
@@ -129,9 +134,45 @@ REPRODUCING = {
     **cases(REPRODUCE, errors, {"overlap": True, "refining": ONE_STEP}),
 }  # fmt: skip
 
+# --------------------------------------------------------------------------------------- the chain
+
+
+@cache
+def sets() -> Sets:
+    """Thirty pictures to learn from."""
+    return Sets(
+        model=open_hand(), test=DATA, folds=(Fold(name="", train=DATA, val=None, test=DATA),)
+    )
+
+
+def training_of(config: ChainConfig) -> Any:
+    """The baseline's, and the files that it and the 2D network start from."""
+    schooling = Schooling(
+        stages=Stages(root=Path("none"), note=print, begins=print), sets=sets(), config=config,
+        group=Group(), needs=(),
+    )  # fmt: skip
+    training = preset_of("baseline", sets(), config, sets().folds[0])
+    starts = [str(schooling.imagenet(name)) for name in ("baseline", "points")]
+    return training.name, training.loop.num_workers, training.origin(), starts
+
+
+CHAINED = {
+    **cases(
+        ChainConfig(batch=8), training_of,
+        {"recipe": "hand", "steps": 7, "seed": 1, "batch": 4, "workers": 2},
+    ),
+    "imagenet": Case(
+        outcome=training_of, base=ChainConfig(), changes={"imagenet": (Path("resnet50.pth"),)}
+    ),
+}  # fmt: skip
+
 # ------------------------------------------------------------------------------------------- tests
 
-TABLES: dict[type, dict[str, Case]] = {RefineConfig: REFINING, ReproduceConfig: REPRODUCING}
+TABLES: dict[type, dict[str, Case]] = {
+    RefineConfig: REFINING,
+    ReproduceConfig: REPRODUCING,
+    ChainConfig: CHAINED,
+}
 
 
 @pytest.mark.parametrize("config", TABLES, ids=lambda config: config.__name__)

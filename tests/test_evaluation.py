@@ -569,6 +569,17 @@ def test_missed_hands_are_counted(model: FittableHand, samples: list[Sample]):
     assert ratio(ours, theirs, "auc_root").estimate < 1
 
 
+def test_f_scores_can_be_left_out(model: FittableHand, samples: list[Sample]):
+    """All other numbers stay; of missed hands there are none, too."""
+    found = np.arange(len(samples)) > 0
+    ours = predicted(samples, noise=0.01, found=found)
+    whole = evaluate(ours, samples, model)
+    without = evaluate(ours, samples, model, replace(standard(), has_f_scores=False))
+    assert set(whole.values) - set(without.values) == {"f5", "f15"}
+    for name, values in without.values.items():
+        np.testing.assert_array_equal(values, whole.values[name])
+
+
 def test_all_missed_hands_have_no_distances(model: FittableHand, samples: list[Sample]):
     report = evaluate(predicted(samples, found=np.zeros(12, bool)), samples, model)
     assert report.num_missed == 12

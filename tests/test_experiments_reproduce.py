@@ -40,6 +40,7 @@ from idhand.experiments.reproduce import (
     backbone_of,
     chosen_pictures,
     reproduce,
+    with_fitted_covariances,
 )
 from idhand.experiments.shapes import (
     PersonShape,
@@ -52,7 +53,7 @@ from idhand.experiments.shapes import (
     with_lengths,
 )
 from idhand.experiments.writing import summary, write
-from idhand.fusion import CovarianceCalibration, FusionConfig
+from idhand.fusion import CovarianceCalibration, FusionConfig, fuse
 from idhand.geometry import project, rotation_from_vector
 from idhand.methods.detections import DetectedHands
 from idhand.methods.refining import RefineConfig
@@ -562,6 +563,33 @@ def test_nobody_to_evaluate_is_a_sentence(data: Shards, tmp_path: Path):
         reproduce(data, tmp_path, replace(nets(), covariance_calibrations={}))
     with pytest.raises(ValueError, match="people must be 1 or more"):
         ReproduceConfig(people=0)
+
+
+def test_covariances_are_taken_as_stated_where_too_few_people_are_known(
+    data: Shards, tmp_path: Path
+):
+    """Of all validation people a hand of two is found; pictures are fused as without a file."""
+    chosen, samples = chosen_pictures(data, ReproduceConfig())
+    backbone = backbone_of(nets().baseline)
+    header = {"data": chosen.fingerprint(), "features": backbone.label}
+    detected = detected_of([int(s.id) for s in samples], header, backbone.num_features)
+    two = np.array([who in sorted(set(detected.subject))[:2] for who in detected.subject])
+    replace(detected, found=detected.found & two).save(tmp_path / "detections_validation.npz")
+    said: list[str] = []
+    bare = replace(nets(), covariance_calibrations={})
+    found = with_fitted_covariances(bare, data, tmp_path, note=said.append)
+    assert len(said) == 2
+    assert "identity_film: there are 2 people of known shape" in said[0]
+    assert "5 are needed (validation), so the stated ones are used" in said[0]
+    assert not list(tmp_path.glob("*.covariance.json"))
+    calibration = found.covariance_calibrations["identity_film"]
+    betas, covs = torch.randn(3, 16).double(), torch.eye(16).double().repeat(3, 1, 1)
+    fused = [
+        fuse(betas, covs, None, MODEL.prior, FusionConfig(covariance_calibration=each))
+        for each in (calibration, None)
+    ]
+    torch.testing.assert_close(fused[0].betas, fused[1].betas)
+    torch.testing.assert_close(fused[0].covariance, fused[1].covariance)
 
 
 def test_networks_in_wrong_places_are_a_sentence():

@@ -100,7 +100,7 @@ def test_keypoints_lie_in_the_real_picture(
     off = []
     for rgb, _, entry in shots[:6]:
         (seen,) = pipe.reader.with_features(rgb, pipe.detector.detect(rgb, max_hands=1))
-        points = pipe.reader.keypoints_px([seen])
+        points = pipe.reader.points_px([seen])
         assert points is not None
         truth = np.array(entry["keypoints_px"])
         off.append(

@@ -25,6 +25,15 @@ from typing import Any
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
+LOCK = ".idhand.lock"
+"""The file that `only_writer` holds."""
+LOCK_WAIT_S = 2.0
+"""The workers of a process that was killed end within this."""
 MAX_STEM_BYTES, MAX_SUFFIX_BYTES = 40, 16
 """Of a temporary name, so that it stays far below the 255 bytes that file systems allow."""
 ABANDONED_S = 7 * 24 * 3600.0
@@ -122,6 +131,39 @@ def _runs(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing a folder's files meanwhile, where the system can do that.
+
+    Whoever is killed lets go of the folder with its end. A hidden file stays in it.
+
+    Args:
+        folder: Exists.
+
+    Raises:
+        ValueError: If another process is writing there.
+    """
+    if fcntl is None:
+        yield
+        return
+    with (folder / LOCK).open("ab") as stream:
+        until = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    break  # a file system without locks
+                if time.monotonic() > until:
+                    raise ValueError(
+                        f"another process is writing into {folder}; wait until it has ended, or "
+                        "name another folder"
+                    ) from None
+                time.sleep(0.1)
+        yield
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:

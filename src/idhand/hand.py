@@ -188,6 +188,16 @@ class HandModel:
         tips = self.shape_basis[list(self.tip_verts)]
         return torch.cat((self.joint_basis, tips))[list(KEYPOINT_ORDER)]
 
+    @cached_property
+    def keypoint_regressor(self) -> Float[Tensor, "21 verts"]:
+        """Takes vertices to keypoints regressed from them: joints as at rest, and the tips.
+
+        In a pose they are not those of `PosedHand`, whose joints the bones carry.
+        """
+        tips = torch.zeros_like(self.joint_regressor[:5])
+        tips[range(5), self.tip_verts] = 1.0
+        return torch.cat((self.joint_regressor, tips))[list(KEYPOINT_ORDER)]
+
     def _mirrored_pose_basis(self, flip: Float[Tensor, " 3"]) -> Float[Tensor, "verts 3 pose"]:
         assert self.pose_basis is not None
         signs = (flip[:, None] * flip).flatten().repeat(self.pose_basis.shape[-1] // 9)

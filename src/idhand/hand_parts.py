@@ -37,6 +37,8 @@ class PoseSpace:
     lower: Float[Tensor, " dofs"]
     upper: Float[Tensor, " dofs"]
     """Anatomical limits."""
+    components: Float[Tensor, "components dofs"] | None = None
+    """Principal components that poses are also told by, a row each, times their deviations."""
 
     @property
     def num_dofs(self) -> int:
@@ -47,6 +49,27 @@ class PoseSpace:
     def precision(self) -> Float[Tensor, "dofs dofs"]:
         """Inverse of the covariance."""
         return torch.linalg.inv(self.covariance.double()).to(self.covariance.dtype)
+
+    def angles_of(
+        self, coefficients: Float[Tensor, "*batch some"], *, about_mean: bool = True
+    ) -> Float[Tensor, "*batch dofs"]:
+        """The angles that coefficients of the first principal components stand for.
+
+        Args:
+            coefficients: In standard deviations; as many as there are, or fewer.
+            about_mean: They are counted from the mean pose, not from the rest pose.
+
+        Raises:
+            ValueError: If there are more coefficients than components.
+        """
+        number = 0 if self.components is None else len(self.components)
+        if self.components is None or coefficients.shape[-1] > number:
+            raise ValueError(
+                f"poses of this hand have {number} principal components, got "
+                f"{coefficients.shape[-1]} coefficients; give at most as many"
+            )
+        angles = coefficients @ self.components[: coefficients.shape[-1]]
+        return angles + self.mean if about_mean else angles
 
     def vectors(self, angles: Float[Tensor, "*batch dofs"]) -> Float[Tensor, "*batch 15 3"]:
         """Rotation vectors of the 15 finger joints."""

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from idhand.calibration import (
 from idhand.detection import HandDetector, Side
 from idhand.fusion import CovarianceCalibration, FusionConfig, covariance_file, fuse
 from idhand.geometry import intrinsics_from_fov
-from idhand.hand import FittableHand, ShapePrior
+from idhand.hand import BonePoints, FittableHand, ShapePrior
 from idhand.identity import Identity, PhotoUse, measure
 from idhand.lens import Distortion, lens_of
 from idhand.media import check_intrinsics
@@ -125,6 +125,11 @@ class Pipeline:
     def _trained_prior(self) -> ShapePrior:
         """The prior that networks are trained under: that of the whole population."""
         return self.model.of_population("all").prior
+
+    @cached_property
+    def _marks(self) -> BonePoints | None:
+        """Where the points lie that the network marks; None: they are the model's keypoints."""
+        return None if self.reader is None else self.reader.marks(self.model)
 
     def _of_usual_size(self, betas: torch.Tensor) -> torch.Tensor:
         """A network's shapes, which are of adults' size, brought to the population's."""
@@ -267,7 +272,14 @@ class Pipeline:
                 posterior = ShapePrior(mean=fused.betas, covariance=fused.covariance)
                 prior = under_population(self.model, posterior, self._trained_prior, prior)
             start, seen = self._with_network(hands, seen, config.trust, None)
-        return calibrate_shape(self.model, seen, prior, anchor, config, start)
+        return calibrate_shape(self._biased_model(reads), seen, prior, anchor, config, start)
+
+    def _biased_model(self, reads: bool) -> FittableHand:
+        """The model whose points differ from person to person as those do that count most."""
+        if not reads or self._marks is None:
+            return self.model
+        landmarks = replace(self.model.landmarks, bias_covariance=self._marks.bias_covariance)
+        return replace(self.model, landmarks=landmarks)
 
     def _reads(self, hands: Sequence[HandInImage]) -> bool:
         """Whether the network takes part."""
@@ -285,14 +297,16 @@ class Pipeline:
         assert self.reader is not None
         estimate = self.reader.read(hands, known)
         shapes = self._of_usual_size(estimate.betas) if known is None else known
-        points = self.reader.keypoints_px([hand.detection for hand in hands])
+        points = self.reader.points_px([hand.detection for hand in hands])
         if points is not None:
             rows = [
                 observed(px, hand.camera.K, hand.camera.dist, hand.detection.is_right)
                 for px, hand in zip(points, hands, strict=True)
             ]
             points = torch.from_numpy(np.stack(rows))
-        return with_network(self.model, estimate.rotations, shapes, seen, points, trust)
+        return with_network(
+            self.model, estimate.rotations, shapes, seen, points, trust, self._marks
+        )
 
     def calibrate(
         self,

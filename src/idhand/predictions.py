@@ -36,6 +36,7 @@ ARRAYS: Mapping[str, tuple[int, ...]] = {
     "confidence": (),
     "points_px": (21, 2),
     "points_conf": (21,),
+    "points_offsets": (21, 3),
 }
 """Field → shape of one picture's; −1 is any length."""
 KINDS = {"is_right": "b", "found": "b"}
@@ -85,9 +86,12 @@ class Predictions:
     confidence: Float[np.ndarray, " pictures"] | None = None
     """Larger is better, unbounded."""
     points_px: Float[np.ndarray, "pictures 21 2"] | None = None
-    """Seen in the picture: a network's own keypoints where the header's `points` says `keypoints`,
-    else what the landmark net marks."""
+    """Seen in the picture. The header's `points` says whose: `keypoints` of the hand model, marked
+    by a network; other points that a `hand net` marks, see `points_offsets`; without it the
+    landmark net's."""
     points_conf: Float[np.ndarray, "pictures 21"] | None = None
+    points_offsets: Float[np.ndarray, "pictures 21 3"] | None = None
+    """Where a hand net's points lie on the hand model, see `idhand.nets.marks.Marks.offsets`."""
 
     def __post_init__(self):
         _check_header(self.header, is_points=self.kind == "points")
@@ -107,6 +111,11 @@ class Predictions:
         if self.rotations is not None:
             return "poses"
         return "points" if self.verts_cam is None else "meshes"
+
+    @property
+    def has_keypoints_px(self) -> bool:
+        """Whether there are points in the picture that count as the hand model's keypoints."""
+        return self.points_px is not None and self.points_offsets is None
 
     def check_poses(self, purpose: str) -> None:
         """Make sure that there are poses and shapes.
@@ -270,6 +279,8 @@ def _check_rows(texts: Mapping[str, tuple[str, ...]], arrays: Mapping[str, np.nd
             "there is nothing predicted; give rotations and betas, verts_cam of a mesh-only "
             "method, or points_px of one that finds keypoints in the picture alone"
         )
+    if "points_offsets" in arrays and "points_px" not in arrays:
+        raise ValueError("points_offsets say where points_px lie on the hand; give both")
     if "betas_cov" in arrays:
         num_betas = arrays["betas"].shape[1] if "betas" in arrays else 0
         if arrays["betas_cov"].shape[1:] != (num_betas, num_betas):

@@ -38,7 +38,7 @@ _PARTS: Mapping[str, type] = {
 _OWN = tuple(f.name for f in fields(HandModel) if f.name not in ("name", "is_right"))
 _TUPLES = ("parents", "tip_verts", "names")
 """Fields that are tuples, not tensors."""
-_OPTIONAL = ("pose_basis",)
+_OPTIONAL = ("pose_basis", "pose_space.components")
 _PRIOR = {"mean": ("betas",), "covariance": ("betas", "betas")}
 _SHAPES: Mapping[str, tuple[str | int, ...]] = {
     "template": ("vertices", 3),
@@ -56,6 +56,7 @@ _SHAPES: Mapping[str, tuple[str | int, ...]] = {
     "pose_space.covariance": ("angles", "angles"),
     "pose_space.lower": ("angles",),
     "pose_space.upper": ("angles",),
+    "pose_space.components": ("components", "angles"),
     "landmarks.template": (21, 3),
     "landmarks.shape_basis": (21, 3, "betas"),
     "landmarks.joint": (21,),
@@ -198,4 +199,5 @@ def _value(name: str, array: np.ndarray) -> Any:
 
 def _part(values: Mapping[str, Any], part: str) -> Any:
     kind = _PARTS.get(part, ShapePrior)
-    return kind(**{f.name: values[f"{part}.{f.name}"] for f in fields(kind)})
+    names = {f.name: f"{part}.{f.name}" for f in fields(kind)}
+    return kind(**{key: values[name] for key, name in names.items() if name in values})

@@ -1,12 +1,6 @@
-"""Hand models by name: the built-in open hand, and those in the user's folder.
-
-Networks, predictions, profiles and data sets name the hand model that they belong to. Another model
-is added once, as a file, and is then available to every command and every process.
-"""
+"""The built-in open hand; `idhand.assets.registry` has others beside it."""
 
 import json
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cache
@@ -16,11 +10,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from platformdirs import user_cache_path, user_data_path
+from platformdirs import user_cache_path
 from torch import Tensor
 
 from idhand.assets.children import child_prior
-from idhand.assets.hand_files import read_hand, write_hand
 from idhand.hand import (
     FittableHand,
     HandModel,
@@ -33,91 +26,13 @@ from idhand.hand import (
 DATA = files("idhand.assets") / "data"
 OPEN_HAND = "idhand-open-1"
 """Name of the built-in hand model."""
-FOLDER_VARIABLE = "IDHAND_HANDS"
-"""Environment variable that names another folder for the user's hand models."""
 
 Population = Literal["all", "male", "female", "child"]
-
-
-def hand(name: str) -> FittableHand:
-    """The hand model of that name, float64.
-
-    Args:
-        name: The built-in `OPEN_HAND`, or one that `add_hand` has put into `hands_folder()`.
-
-    Raises:
-        ValueError: If there is none of that name here, or its file is damaged.
-    """
-    if name == OPEN_HAND:
-        return open_hand()
-    path = _file_of(name, hands_folder())
-    if not path.is_file():
-        raise ValueError(
-            f"the hand model '{name}' is not here; there {_listed(hand_names())}. Add it with "
-            f"idhand.assets.add_hand, or use what belongs to one of these"
-        )
-    model = _read_hand(path, path.stat().st_mtime_ns)
-    if model.name != name:
-        raise ValueError(
-            f"{path} holds the hand model '{model.name}'; call the file {model.name}.npz, or add "
-            "the hand model again with idhand.assets.add_hand"
-        )
-    return model
-
-
-def hand_names() -> tuple[str, ...]:
-    """Names of all hand models that are here, the built-in one first."""
-    return (OPEN_HAND, *sorted(path.stem for path in hands_folder().glob("*.npz")))
-
-
-def hands_folder() -> Path:
-    """Where the user's hand models lie: NAME.npz each. `IDHAND_HANDS` names another folder."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named) if named else user_data_path("idhand", appauthor=False) / "hands"
 
 
 def cache_folder() -> Path:
     """Where things lie that can be made again, such as the studio's machine code."""
     return user_cache_path("idhand", appauthor=False)
-
-
-def add_hand(model: FittableHand) -> Path:
-    """Write a hand model into the user's folder, so that `hand` finds it by its name.
-
-    Returns:
-        The file; one of that name is replaced in one step.
-
-    Raises:
-        ValueError: If the name cannot be a file's or is the built-in model's, or the model's arrays
-            do not fit each other or are not finite.
-        OSError: If the file cannot be written.
-    """
-    if model.name == OPEN_HAND:
-        raise ValueError(f"'{OPEN_HAND}' is the built-in hand model; give yours another name")
-    folder = hands_folder()
-    path = _file_of(model.name, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_hand(path, model)
-    return path
-
-
-def _file_of(name: str, folder: Path) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(
-            f"a hand model's name has letters, digits, dots, hyphens and underscores, got {name!r}"
-        )
-    return folder / f"{name}.npz"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    quoted = ", ".join(f"'{name}'" for name in names)
-    return f"{'is' if len(names) == 1 else 'are'} {quoted}"
-
-
-@cache
-def _read_hand(path: Path, changed_ns: int) -> FittableHand:
-    """The model in a file, read once as long as the file does not change."""
-    return read_hand(path)
 
 
 def _arrays(name: str) -> dict[str, np.ndarray]:

@@ -3,7 +3,8 @@
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 from idhand import __version__
@@ -13,23 +14,28 @@ VERBS = {
     "calibrate": "photos of one person -> that person's hand profile, measured in mm",
     "demo": "run and calibrate on the bundled pictures, compared with the truth",
     "synth": "a data set of labelled photos of people who do not exist",
+    "data": "public data sets: check, list, prepare for training, true shapes, fixtures",
     "train": "a data set -> a trained network: baseline, identity-aware or the paper's",
     "predict": "a method and a data set -> the hand in each picture, in one file",
     "refine": "predictions -> predictions fitted to the points observed in the pictures",
     "evaluate": "predictions and a data set's truth -> errors in mm, tables, intervals",
+    "convert": "hands in files -> MANO's parameters, OpenXR's or MediaPipe's joints, and back",
     "reproduce": "a data set -> the paper's whole experiment: every row, curve and statement",
+    "assets": "MANO's files -> hand models that every verb knows by name",
 }
 """Verb → what it does. Its module has the same name, with a `Command` and a `main`."""
 
 EXIT_FINE, EXIT_PROBLEMS, EXIT_USAGE, EXIT_FAULT, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 """Everything was done; some inputs had problems, the others were done; nothing could be done; a
 fault in idhand itself; Ctrl-C."""
-DEBUG = "--debug"
+DEBUG, MANO = "--debug", "--mano"
+"""Flags of every verb, which may stand anywhere."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (default: the process's) and return its exit code."""
     arguments, debug = _without_debug(list(sys.argv[1:] if argv is None else argv))
+    arguments, mano = _without_mano(arguments)
     verb = arguments.pop(0) if arguments else "--help"
     if verb in ("-h", "--help", "help"):
         print(_help())
@@ -41,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = ", ".join(VERBS)
         print(f"idhand: there is no verb '{verb}'; use one of: {known}", file=sys.stderr)
         return EXIT_USAGE
-    return _run(verb, arguments, debug)
+    return _run(verb, arguments, debug, mano)
 
 
 def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
@@ -51,6 +57,41 @@ def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
     return kept + arguments[end:], len(kept) < end
 
 
+def _without_mano(arguments: list[str]) -> tuple[list[str], str | None]:
+    """The arguments without `--mano PATH`, and the path; empty if none follows."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for k, argument in enumerate(arguments[:end]):
+        if argument == MANO:
+            path = arguments[k + 1] if k + 1 < end else ""
+            return arguments[:k] + arguments[k + 2 :], path
+        if argument.startswith(f"{MANO}="):
+            return arguments[:k] + arguments[k + 1 :], argument.removeprefix(f"{MANO}=")
+    return arguments, None
+
+
+@contextmanager
+def _using_mano(path: str | None, verb: str) -> Iterator[None]:
+    """Let `--mano` name the files of MANO in the block.
+
+    Raises:
+        ValueError: If there is nothing of that name; `assets` may name a folder that is to be made.
+    """
+    if path is None:
+        yield
+        return
+    from pathlib import Path
+
+    from idhand.assets.registry import using_mano
+
+    if not path or not (verb == "assets" or Path(path).exists()):
+        raise ValueError(
+            f"{MANO} {path}: there is no such file or folder; name MANO_RIGHT.pkl, the folder with "
+            "it, or a folder that `idhand assets mano` wrote"
+        )
+    with using_mano(Path(path)):
+        yield
+
+
 def _help() -> str:
     """What `idhand --help` prints."""
     lines = [f"  {verb:<10} {text}" for verb, text in VERBS.items()]
@@ -58,25 +99,27 @@ def _help() -> str:
         [
             "idhand: from ordinary photos to a person's own 3D hand.",
             "",
-            "usage: idhand VERB [ARGUMENTS] [--debug]    idhand VERB --help    idhand --version",
+            "usage: idhand VERB [ARGUMENTS] [--mano PATH] [--debug]",
+            "       idhand VERB --help    idhand --version",
             "",
             *lines,
             "",
             "Exit codes: 0 everything was done; 1 some inputs had problems, the others were done;",
             "2 nothing could be done; 3 a fault in idhand itself; 130 interrupted.",
+            "With --mano, MANO is that of a file or folder, as `idhand assets mano` takes them.",
             "With --debug, an error shows where in the program it happened.",
         ]
     )
 
 
-def _run(verb: str, arguments: list[str], debug: bool) -> int:
+def _run(verb: str, arguments: list[str], debug: bool, mano: str | None) -> int:
     """Parse a verb's arguments and do it; no error gets past here except as a sentence."""
     try:
         import tyro
 
         module = import_module(f"idhand.cli.{verb}")
         prepared = getattr(module, "prepared", list)(arguments)
-        with warnings.catch_warnings():  # filters that a verb sets end with it
+        with warnings.catch_warnings(), _using_mano(mano, verb):  # a verb's filters end with it
             return module.main(tyro.cli(module.Command, prog=f"idhand {verb}", args=prepared))
     except SystemExit as stop:  # from tyro: 0 after --help, 2 after a wrong flag
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE

@@ -60,9 +60,14 @@ class Command:
     """The profile to write, such as me.hand.json; with --predictions, a folder for them."""
     predictions: Annotated[Path | None, arg(metavar="FILE")] = None
     """A file from `idhand predict` (.npz), whose shapes are fused for each person."""
-    mode: Literal["covariance", "mean", "median", "top_k", "softmax"] = "covariance"
-    """With --predictions: covariance weights pictures by their predicted covariances; mean and
-    top_k are the paper's; top_k and softmax use the network's confidence."""
+    mode: Literal["covariance", "mean", "median", "random", "top_k", "softmax"] = "covariance"
+    """With --predictions: covariance weights pictures by their predicted covariances; mean, random
+    (the mean of --number pictures) and top_k are the paper's; top_k and softmax use the network's
+    confidence."""
+    number: Annotated[int, arg(metavar="N")] = 20
+    """Number of each person's pictures that --mode random draws; more of them add to fewer."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Seed of that draw."""
     top_k: Annotated[int, arg(metavar="K")] = 10
     """Number of pictures that --mode top_k uses."""
     covariance_calibration: Annotated[Path | None, arg(metavar="FILE", aliases=["--honesty"])] = (
@@ -90,6 +95,11 @@ class Command:
     def __post_init__(self):
         if self.top_k < 1:
             raise ValueError(f"--top-k must be 1 or more, got {self.top_k}")
+        if self.number < 1 or self.seed < 0:
+            raise ValueError(
+                f"--number must be 1 or more and --seed 0 or more, got {self.number} and "
+                f"{self.seed}"
+            )
         if self.predictions is not None and self.inputs:
             raise ValueError("give photos or --predictions, not both")
         if self.predictions is not None and self.side is not None:
@@ -152,7 +162,7 @@ def main(command: Command) -> int:
 
 def _from_predictions(command: Command, path: Path) -> int:
     """A profile for each person in a file of predictions."""
-    from idhand.experiments.profiles import WIDE_BELOW, profile_names, profiles
+    from idhand.experiments.profiles import WIDE_BELOW, RandomPictures, profile_names, profiles
     from idhand.fusion import CovarianceCalibration, FusionConfig
     from idhand.predictions import Predictions
 
@@ -163,13 +173,16 @@ def _from_predictions(command: Command, path: Path) -> int:
         predictions.header.get("network", "")
     )
     calibration = None if beside is None else CovarianceCalibration.load(beside)
+    is_random = command.mode == "random"
     fusion = FusionConfig(
-        mode=command.mode, top_k=command.top_k, covariance_calibration=calibration
-    )
+        mode="mean" if command.mode == "random" else command.mode, top_k=command.top_k,
+        covariance_calibration=calibration,
+    )  # fmt: skip
+    draw = RandomPictures(number=command.number, seed=command.seed) if is_random else None
     ruler_mm = None
     if command.hand_length_mm is not None:
         ruler_mm = (command.hand_length_mm, command.hand_length_sigma_mm)
-    people, without = profiles(predictions, fusion, ruler_mm)
+    people, without = profiles(predictions, fusion, ruler_mm, draw)
     _tell_surprise(Anchor.from_mm(command.hand_length_mm, command.hand_length_sigma_mm), people)
     out, outcome = writable_folder(command.out), Outcome()
     for subject in without:

@@ -5,14 +5,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from tyro.conf import Positional, arg
 
 from idhand.assets import hand
-from idhand.cli import EXIT_FINE
+from idhand.cli import EXIT_FINE, official
 from idhand.cli.common import count, labelled_model, progress, say, writable_folder
 from idhand.data import DataSet, Shards
+from idhand.data.kong import read_predictions
 from idhand.evaluation import (
     METRICS,
     Column,
@@ -33,6 +34,8 @@ PICTURE_METRICS = ("pixels", "pck_2d")
 """Also shown in the terminal, where a method predicts points alone."""
 MAIN_METRICS = ("mpjpe_root", "mpvpe_root", "mpvpe_scale", "mpjpe_procrustes", "rest_verts")
 """That the terminal shows; the files have all."""
+PAPERS_METRICS = ("mpjpe_root", "mpvpe_model", "mpvpe_root")
+"""The same with --protocol paper: what its authors' code prints."""
 SEED = 0
 """Of the people drawn for the intervals."""
 
@@ -49,7 +52,9 @@ class Command:
     predictions: Annotated[
         Positional[tuple[Path, ...]], arg(metavar="PREDICTIONS...", help_behavior_hint="")
     ]
-    """Files that `idhand predict` or `idhand refine` has written."""
+    """Files that `idhand predict` or `idhand refine` has written, or `predictions_on_test_set.pkl`
+    of the ECCV 2022 paper's code; with --protocol dexycb-... or freihand also the benchmark's
+    result files: text of 64 numbers a line, pred.json or pred.zip."""
     data: Annotated[Path, arg(metavar="FOLDER")]
     """The data set that they were predicted for, shards as `idhand synth` writes them."""
     out: Annotated[Path | None, arg(metavar="FOLDER")] = None
@@ -57,8 +62,24 @@ class Command:
     joints: Literal["kinematic", "regressed"] = "kinematic"
     """kinematic: the joints of the hand model; regressed: joints from the vertices, as in the paper
     and for methods that predict only a mesh."""
+    protocol: Literal["standard", "paper", official.Benchmark] = "standard"
+    """standard: all our metrics; paper: the same with regressed joints; dexycb-s0 to s3, freihand:
+    the benchmark's own scores, on its test set."""
+    write: Annotated[Path | None, arg(metavar="FILE")] = None
+    """With --protocol dexycb-... or freihand: also write the hands as the benchmark's result file
+    (text; pred.json or pred.zip)."""
+
+    @property
+    def benchmark(self) -> official.Benchmark | None:
+        """Whose own scores are asked for, if any's."""
+        return next((name for name in get_args(official.Benchmark) if name == self.protocol), None)
 
     def __post_init__(self):
+        if self.write is not None and self.benchmark is None:
+            raise ValueError(
+                "--write writes a benchmark's result file; name the benchmark with --protocol "
+                f"{', '.join(get_args(official.Benchmark))}"
+            )
         if not self.predictions:
             raise ValueError(
                 "there are no predictions; name the .npz files that `idhand predict` has written"
@@ -68,9 +89,14 @@ class Command:
 def main(command: Command) -> int:
     """Do it, print the table and return the exit code."""
     shards = Shards(command.data)
-    loaded = [Predictions.load(path) for path in command.predictions]
+    if command.benchmark is not None:
+        out = None if command.out is None else writable_folder(command.out)
+        official.main(command.predictions, shards, command.benchmark, command.write, out)
+        return EXIT_FINE
+    loaded = [_loaded(path, shards) for path in command.predictions]
     out = None if command.out is None else writable_folder(command.out)
-    protocol = paper() if command.joints == "regressed" else standard()
+    is_regressed = command.joints == "regressed" or command.protocol == "paper"
+    protocol = paper() if is_regressed else standard()
     models = [hand(each.model or labelled_model(shards)) for each in loaded]
     reports = [
         evaluate(each, _labels(shards, each), model, protocol)
@@ -80,12 +106,20 @@ def main(command: Command) -> int:
     _tell_counts(names, reports)
     compared = on_same_pictures(reports) if len(reports) > 1 else tuple(reports)
     some_points = any(each.kind == "points" for each in loaded)
-    metrics = (*MAIN_METRICS, *PICTURE_METRICS) if some_points else MAIN_METRICS
+    metrics = PAPERS_METRICS if command.protocol == "paper" else MAIN_METRICS
+    metrics = (*metrics, *PICTURE_METRICS) if some_points else metrics
     print(results_table(names, compared, metrics).markdown())
     if out is not None:
         write_results(names, compared, out)
         print(f"All metrics are in {out}: table.md, table.csv, table.tex, report.json")
     return EXIT_FINE
+
+
+def _loaded(path: Path, data: DataSet) -> Predictions:
+    """Predictions of ours, or of the code of the ECCV 2022 paper."""
+    if path.suffix == ".pkl":
+        return read_predictions(path, data.labels(), labelled_model(data))
+    return Predictions.load(path)
 
 
 def _labels(samples: DataSet, predictions: Predictions) -> Iterator[Sample]:

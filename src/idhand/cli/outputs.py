@@ -12,7 +12,7 @@ OVERLAYS, MESHES, POSES = "overlays", "meshes", "poses"
 """Folders in the one of `--out`."""
 FOLDER_OF: dict[Format, str] = {
     **dict.fromkeys(("glb", "obj", "ply", "usd"), MESHES),
-    **dict.fromkeys(("npz", "bvh", "openxr"), POSES),
+    **dict.fromkeys(("npz", "bvh", "openxr", "mano"), POSES),
 }
 """Which of them a format's files go to."""
 MAX_NAME_BYTES = 200

@@ -18,6 +18,7 @@ from idhand.methods.predicting import BATCH
 from idhand.methods.rows import KnownBetas
 from idhand.nets.heatmaps import Decoding
 from idhand.predictions import Predictions
+from idhand.training.processes import found_device
 from idhand.training.runs import commit
 
 PROFILE_SUFFIX = ".hand.json"
@@ -47,6 +48,11 @@ class Command:
     """File of the hands detected in the pictures, with their features: read if it exists, else
     written, so that the next network and `idhand refine` need not detect them again. A file of
     another data set is refused."""
+    points: Annotated[Path | None, arg(metavar="POINTS.npz")] = None
+    """Keypoints in the pictures, predicted before by a 2D network, which paper_* networks' hands
+    are placed by; by default hands are detected, and those that are not found are missed."""
+    device: str = "cpu"
+    """For networks that see crops (paper_*): cpu, cuda or cuda:1."""
     decoding: Decoding = "taylor"
     """For a 2D network's heatmaps: taylor, the peak between cells; argmax, the highest cell."""
     batch: Annotated[int, arg(metavar="N")] = BATCH
@@ -60,7 +66,9 @@ class Command:
 def main(command: Command) -> int:
     """Do it, say what was found and return the exit code."""
     shards = opened(command.data)
-    read = (command.method, command.shapes, command.data)
+    read = (command.method, command.shapes, command.data, command.points)
+    if command.points is not None and command.detections is not None:
+        raise ValueError("with --points nothing is detected; leave --detections out")
     out = npz_file(command.out, (*read, command.detections))
     known: KnownBetas | None = None
 
@@ -78,6 +86,8 @@ def main(command: Command) -> int:
             shapes=None if command.shapes is None else shapes,
             detections=detection_cache(command.detections, read),
             batch=command.batch,
+            points=None if command.points is None else Predictions.load(command.points),
+            device=found_device(command.device),
             decoding=command.decoding,
         ),
     )

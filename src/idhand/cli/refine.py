@@ -6,8 +6,10 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from idhand.assets import hand
 from idhand.cli import EXIT_FINE
 from idhand.cli.predict import detection_cache, npz_file, opened, tell_written
+from idhand.methods.pointing import with_points
 from idhand.methods.refining import RefineConfig, ShapeUse, Solver, refine
 from idhand.predictions import Predictions
 from idhand.refinement.config import ObservationSource
@@ -32,6 +34,9 @@ class Command:
     """Source of the bone directions, the third dimension: the landmark net's, the predictions' or
     both. By default the predictions', which is best for pictures like those of the network's
     training; `idhand run`, made for photos, uses both."""
+    points: Annotated[Path | None, arg(metavar="POINTS.npz")] = None
+    """Keypoints in the pictures to fit to, from `idhand predict` with a 2D network; by default
+    those of the predictions' own network and of the landmark net."""
     detections: Annotated[Path | None, arg(metavar="FILE.npz", aliases=["--looks"])] = None
     """File of the detected hands, such as that of `idhand predict --detections`: read if it exists,
     else written."""
@@ -45,10 +50,22 @@ def main(command: Command) -> int:
         refinement = config.refinement
         trust = replace(refinement.trust, directions=command.directions)
         config = replace(config, refinement=replace(refinement, trust=trust))
-    read = (command.predictions, command.data)
+    if command.points is not None and command.directions not in (None, "network"):
+        raise ValueError(
+            f"--directions {command.directions} takes bone directions from the landmark net, which "
+            "--points does without; leave one of the two out"
+        )
+    if command.points is not None and command.detections is not None:
+        raise ValueError("with --points nothing is detected; leave --detections out")
+    read = (command.predictions, command.data, command.points)
     out = npz_file(command.out, (*read, command.detections))
     predictions.check_poses("refinement")  # before the long work
-    detected = detection_cache(command.detections, read).of(opened(command.data), None)
+    samples = opened(command.data)
+    if command.points is None:
+        detected = detection_cache(command.detections, read).of(samples, None)
+    else:
+        points, model = Predictions.load(command.points), hand(predictions.model)
+        predictions, detected = with_points(predictions, points, samples.labels(), model)
     refined = refine(predictions, detected, None, config)
     refined.save(out)
     tell_written(refined, out)

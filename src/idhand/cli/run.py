@@ -92,9 +92,9 @@ class Command:
     """Folder for the results."""
     export: Annotated[tuple[Format, ...], arg(metavar="FORMAT...")] = ("glb", "obj")
     """For other programs: glb (rigged; animated for videos; metres, y up), bvh (moving skeleton;
-    centimetres, y up: import it into Blender with scale 0.01), usd (metres, y up), npz and openxr
-    (numbers); for photos also obj and ply (metres, y down). Steps for Blender and Unity are in
-    docs/output.md."""
+    centimetres, y up: import it into Blender with scale 0.01), usd (metres, y up), npz, openxr and
+    mano (numbers; mano needs MANO_RIGHT, see --mano); for photos also obj and ply (metres, y down).
+    Steps for Blender and Unity are in docs/output.md."""
     report: bool = True
     """Write report.html, which contains the pictures."""
     mirrored: bool = False

@@ -1,6 +1,5 @@
 """`idhand synth`: photos of people who do not exist → a data set on disk, and contact sheets."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +10,13 @@ from tyro.conf import arg
 
 from idhand.cli import EXIT_FINE
 from idhand.cli.common import (
-    count,
     num_cores,
     progress,
     say,
     terminate_as_interrupt,
     writable_folder,
 )
-from idhand.data import Source, write_shards
+from idhand.cli.shard_writing import write_set
 from idhand.media.writing import write_image
 from idhand.records import Sample
 from idhand.view.gallery import contact_sheet, with_truth
@@ -96,7 +94,8 @@ def main(command: Command) -> int:
     _compile(studio)
     if command.images is not None:
         with terminate_as_interrupt():
-            _render(studio, studio.config.frames, out, command.workers or num_cores())
+            workers = command.workers or num_cores()
+            write_set(studio, out, workers, frames=studio.config.frames, made="rendered")
     if command.gallery:
         write_gallery(studio, out)
     return EXIT_FINE
@@ -150,42 +149,6 @@ def configured(command: Command, preset: Any) -> Any:
         seed=command.seed,
         depth=command.depth,
     )
-
-
-@dataclass(kw_only=True)
-class _Teller:
-    """Hears how many pictures are finished, shows it, and keeps the rate."""
-
-    bar: Any
-    began_s: float = 0.0
-    made: int = 0
-    seconds: float = 0.0
-
-    def __call__(self, found: int, made: int) -> None:
-        if not self.began_s:
-            self._begin(found)
-        self.bar.update(found + made - self.bar.n)
-        self.made, self.seconds = made, time.perf_counter() - self.began_s
-
-    def _begin(self, found: int) -> None:
-        """Leave what was there before, and the time until now, out of the bar's rate."""
-        self.began_s = time.perf_counter()
-        self.bar.initial = self.bar.n = self.bar.last_print_n = found
-        self.bar.start_t = time.time()
-
-
-def _render(source: Source, frames: int, out: Path, workers: int) -> None:
-    """Write the shards, with a progress bar, and say what was done."""
-    with progress((), len(source), "pictures") as bar:
-        bar.unit = " pictures"
-        teller = _Teller(bar=bar)
-        manifest = write_shards(source, out, workers=workers, frames=frames, progress=teller)
-    size_mb = sum(shard.bytes for shard in manifest.shards) / 1e6
-    told = f"{manifest.num_done:,} pictures in {count(manifest.shards, 'shard')}, {size_mb:,.1f} MB"
-    rate = "all were there already"
-    if teller.made:
-        rate = f"{teller.made:,} rendered now, {teller.made / teller.seconds:.1f} a second"
-    print(f"{told} ({rate}). Written to {out}")
 
 
 def write_gallery(pictures: Sequence[Sample], out: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from idhand.cli import EXIT_FINE
-from idhand.cli.common import num_cores, progress, terminate_as_interrupt, writable_folder
+from idhand.cli.common import num_cores, progress, say, terminate_as_interrupt, writable_folder
 
 Preset = Literal[
     "backbone", "baseline", "identity", "identity_film", "confidence",
@@ -109,6 +109,8 @@ def make_training(command: Command, group: Any) -> Any:
         raise ValueError(f"{command.data} holds no finished shard yet; wait for `idhand synth`")
     preset = PRESETS[command.preset](_labelled_hand(samples))
     config = _configured(command, preset, workers)
+    if command.batch is None:
+        config = _with_batch_of(config, len(samples), group)
     cache = command.cache or command.data / "features"
     if config.views is not None:
         _check_cache(cache, is_given=command.cache is not None)
@@ -135,7 +137,7 @@ def _configured(command: Command, config: Any, workers: int) -> Any:
     """
     changes: dict[str, Any] = {"seed": command.seed, "num_workers": workers}
     if command.steps is not None:
-        changes |= {"steps": command.steps, "epochs": None}
+        config = config.with_steps(command.steps)
     for name in ("batch", "lr"):
         if getattr(command, name) is not None:
             changes[name] = getattr(command, name)
@@ -154,6 +156,16 @@ def _configured(command: Command, config: Any, workers: int) -> Any:
             "not, so leave it out"
         )
     return config
+
+
+def _with_batch_of(config: Any, num_samples: int, group: Any) -> Any:
+    """The preset with a batch that a small data set can fill; says so if it is another one."""
+    most = max(num_samples // group.ranks, 1) * group.ranks
+    if most >= config.loop.batch:
+        return config
+    if group.is_first:
+        say(f"there are only {num_samples} pictures, so one batch has {most} of them")
+    return config.with_loop(batch=most)
 
 
 def _labelled_hand(samples: Any) -> Any:

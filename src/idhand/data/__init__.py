@@ -5,6 +5,7 @@ from idhand.data.dataset import MemoryData as MemoryData
 from idhand.data.dataset import Subset as Subset
 from idhand.data.dataset import describe as describe
 from idhand.data.dataset import models as models
+from idhand.data.joining import Joined as Joined
 from idhand.data.manifest import Manifest as Manifest
 from idhand.data.manifest import Shard as Shard
 from idhand.data.people import rows_by_subject as rows_by_subject

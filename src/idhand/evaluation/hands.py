@@ -200,7 +200,7 @@ def _pixels(
 
     Labels in pictures are kinematic: a mesh alone has no such points, whatever is regressed.
     """
-    if rows.points_px is not None:
+    if rows.points_px is not None and rows.has_keypoints_px:
         return torch.from_numpy(rows.points_px).to(joints_cam)
     if rows.wrist_cam is None or rows.rotations is None:
         return torch.full_like(joints_cam[..., :2], torch.nan)

@@ -22,6 +22,7 @@ from idhand.evaluation.hands import (
 from idhand.evaluation.motion import frame_accelerations_mm
 from idhand.evaluation.report import METRICS, Report
 from idhand.evaluation.scoring import (
+    F_SCORES,
     Scores,
     missed_scores,
     picture_scores,
@@ -54,6 +55,8 @@ class Protocol:
     joints: Joints
     regressor: Float[Tensor, "21 verts"] | None = None
     """Of a data set, for regressed joints; None for the hand model's own."""
+    has_f_scores: bool = True
+    """Also take F-scores, which need more time than all other metrics together."""
 
     def __post_init__(self):
         if self.joints not in get_args(Joints):
@@ -132,14 +135,14 @@ def evaluate(
         found = predictions.found[rows]
         hit, missed = np.flatnonzero(found).tolist(), np.flatnonzero(~found).tolist()
         if missed:
-            tally.note_missed(rows[missed], _take(truth, missed))
+            tally.note_missed(rows[missed], _take(truth, missed), protocol)
         if hit:
             seen, ours = [samples[place] for place in hit], predictions.select(rows[hit])
             if is_points:
                 tally.note_points(rows[hit], predicted_points(ours, model), _take(truth, hit))
                 continue
             hands = predicted_hands(ours, seen, model, regressor)
-            tally.note_found(rows[hit], hands, _take(truth, hit))
+            tally.note_found(rows[hit], hands, _take(truth, hit), protocol)
     return tally.report(protocol)
 
 
@@ -150,6 +153,11 @@ def _check_model(predictions: Predictions, model: FittableHand, protocol: Protoc
             raise ValueError(
                 f"'{predictions.method}' predicts points in the picture alone and no vertices to "
                 "regress joints from; evaluate it with kinematic joints"
+            )
+        if not predictions.has_keypoints_px:
+            raise ValueError(
+                f"'{predictions.method}' marks other points of the hand than its keypoints, which "
+                "the truth has; evaluate the poses that were predicted with them"
             )
         return
     if predictions.model != model.name:
@@ -240,17 +248,21 @@ class _Tally:
                 self.sequence[row] = (sample.subject or "", sample.sequence)
                 self.time_s[row] = sample.time_s
 
-    def note_missed(self, rows: Int[np.ndarray, " n"], truth: Hands) -> None:
+    def note_missed(self, rows: Int[np.ndarray, " n"], truth: Hands, protocol: Protocol) -> None:
         """Hands that the method did not find."""
         has_position = self.predictions.wrist_cam is not None
         poses = self.predictions.rotations is not None
-        has_pixels = (has_position and poses) or self.predictions.points_px is not None
-        self._keep(rows, missed_scores(truth, has_position=has_position, has_pixels=has_pixels))
+        has_pixels = (has_position and poses) or self.predictions.has_keypoints_px
+        scores = missed_scores(truth, has_position=has_position, has_pixels=has_pixels)
+        is_wanted = protocol.has_f_scores
+        self._keep(rows, {n: v for n, v in scores.items() if is_wanted or n not in F_SCORES})
         self.keypoint_errors_mm[rows] = np.where(truth.valid.numpy(), np.inf, np.nan)
 
-    def note_found(self, rows: Int[np.ndarray, " n"], hands: Hands, truth: Hands) -> None:
+    def note_found(
+        self, rows: Int[np.ndarray, " n"], hands: Hands, truth: Hands, protocol: Protocol
+    ) -> None:
         """Hands that can be compared."""
-        self._keep(rows, point_scores(hands, truth))
+        self._keep(rows, point_scores(hands, truth, has_f_scores=protocol.has_f_scores))
         self.keypoint_errors_mm[rows] = root_errors_mm(hands, truth).numpy()
         self.points["ours"][rows] = hands.keypoints_cam.numpy()
         self.placed[rows] = (hands.has_position & truth.has_position).numpy()

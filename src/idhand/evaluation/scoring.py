@@ -26,11 +26,14 @@ Scores = dict[str, Float[Tensor, " batch"]]
 """Name of a metric → one number per picture, NaN where it is not defined."""
 
 ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
+F_SCORES = tuple(f"f{limit_mm:.0f}" for limit_mm in F_THRESHOLDS_MM)
+"""Their names."""
 
 
-def point_scores(predicted: Hands, truth: Hands) -> Scores:
-    """Of keypoints and vertices, in 3D and in the picture."""
-    scores = {**_keypoint_scores(predicted, truth), **_mesh_scores(predicted, truth)}
+def point_scores(predicted: Hands, truth: Hands, *, has_f_scores: bool = True) -> Scores:
+    """Of keypoints and vertices, in 3D and in the picture; F-scores if they are wanted."""
+    meshes = _mesh_scores(predicted, truth, has_f_scores=has_f_scores)
+    scores = {**_keypoint_scores(predicted, truth), **meshes}
     valid, placed = truth.valid, predicted.has_position & truth.has_position
     ours, theirs = predicted.keypoints_cam, truth.keypoints_cam
     scores["bones"] = bone_errors_mm(ours, theirs, valid)
@@ -69,7 +72,7 @@ def _keypoint_scores(predicted: Hands, truth: Hands) -> Scores:
     return scores
 
 
-def _mesh_scores(predicted: Hands, truth: Hands) -> Scores:
+def _mesh_scores(predicted: Hands, truth: Hands, *, has_f_scores: bool) -> Scores:
     has_mesh, scores = truth.has_mesh, {}
     placed = predicted.has_position & truth.has_position
     valid = has_mesh[:, None].expand(truth.verts_cam.shape[:2])
@@ -79,7 +82,7 @@ def _mesh_scores(predicted: Hands, truth: Hands) -> Scores:
         moved = aligned_to(ours, theirs, alignment, root_shift=shift, valid=valid)
         errors = distances_mm(moved, theirs).mean(1)
         scores[f"mpvpe_{alignment}"] = _where(placed, errors) if alignment == "camera" else errors
-        if alignment == "procrustes":
+        if alignment == "procrustes" and has_f_scores:
             similar = f_scores(moved, theirs)
             for limit_mm, column in zip(F_THRESHOLDS_MM, similar.unbind(1), strict=True):
                 scores[f"f{limit_mm:.0f}"] = _where(has_mesh, column)

@@ -25,7 +25,7 @@ from idhand.hand import FittableHand, ShapePrior
 from idhand.methods.detections import DetectedHands
 from idhand.methods.predicting import landmark_fit, predict
 from idhand.methods.refining import refine
-from idhand.methods.rows import KEYPOINTS, wrists
+from idhand.methods.rows import NetworkPoints, wrists
 from idhand.predictions import Predictions
 from idhand.records import Sample
 
@@ -211,13 +211,12 @@ class Maker:
         fields = {name: getattr(own, name).copy() for name in ("betas", "betas_cov", "wrist_cam")}
         fields["betas"][hits], fields["betas_cov"][hits] = betas.numpy(), covariance.numpy()
         there = self.detected.select(hits)
-        network_px = own.points_px if own.header.get("points") == KEYPOINTS else None
         fields["wrist_cam"][hits] = wrists(
             there,
             own.rotations[hits],
             betas.numpy(),
             model,
-            None if network_px is None else network_px[hits],
+            NetworkPoints.of(own.select(hits), model),
         )
         header = {**own.header, "method": f"{own.method}, length known"}
         return replace(own, header=header, **fields)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,13 @@ from jaxtyping import Bool
 
 from idhand.assets import hand
 from idhand.calibration import FULL_WEIGHT
-from idhand.experiments.shapes import PersonShape, fused_shapes, rows_by_subject, with_lengths
+from idhand.experiments.shapes import (
+    PersonShape,
+    fused_shapes,
+    random_rows,
+    rows_by_subject,
+    with_lengths,
+)
 from idhand.fusion import FusionConfig
 from idhand.hand import FittableHand
 from idhand.identity import Identity, PhotoUse, measure
@@ -21,8 +28,23 @@ WIDE_BELOW = 3
 """With fewer pictures nothing averages out, and an outlier cannot be recognised."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RandomPictures:
+    """Take only some pictures of each person, drawn at random, see `random_rows`."""
+
+    number: int
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.number < 1:
+            raise ValueError(f"the number of pictures must be 1 or more, got {self.number}")
+
+
 def profiles(
-    predictions: Predictions, fusion: FusionConfig, ruler_mm: tuple[float, float] | None = None
+    predictions: Predictions,
+    fusion: FusionConfig,
+    ruler_mm: tuple[float, float] | None = None,
+    draw: RandomPictures | None = None,
 ) -> tuple[dict[str, Identity], tuple[str, ...]]:
     """Fuse each person's shapes.
 
@@ -30,6 +52,7 @@ def profiles(
         predictions: With betas that the method estimated picture by picture.
         fusion: How.
         ruler_mm: Hand length and its standard deviation, of the only person.
+        draw: Which pictures; all of them if None.
 
     Returns:
         Profiles by subject, and the subjects without a usable picture; both by name, numbers in
@@ -51,6 +74,9 @@ def profiles(
             f"no hand was found in any of the {len(predictions):,} pictures of "
             f"'{predictions.method}', so there is nothing to calibrate from"
         )
+    found = usable
+    if draw is not None:
+        usable = {w: sorted(random_rows(w, r, draw.number, draw.seed)) for w, r in usable.items()}
     fused: Mapping[str, PersonShape] = fused_shapes(predictions, usable, model.prior, fusion)
     shapes = fused
     if ruler_mm is not None:
@@ -64,7 +90,7 @@ def profiles(
         shapes = with_lengths(fused, lengths_m, model, sigma_m=sigma_mm / 1e3)
     people: dict[str, Identity] = {}
     for who, own in sorted(usable.items(), key=lambda item: by_number(item[0])):
-        uses = _uses(rows[who], own, fused[who])
+        uses = _uses(rows[who], own, fused[who], found[who])
         sides = _sides(predictions.is_right[own])
         people[who] = _profile(shapes[who], uses, sides, model, ruler_mm)
     return people, without
@@ -106,16 +132,19 @@ def _check(predictions: Predictions, fusion: FusionConfig, model: FittableHand) 
         fusion.covariance_calibration.check_model(model.name)
 
 
-def _uses(rows: Sequence[int], usable: Sequence[int], shape: PersonShape) -> tuple[PhotoUse, ...]:
+def _uses(
+    rows: Sequence[int], usable: Sequence[int], shape: PersonShape, found: Sequence[int]
+) -> tuple[PhotoUse, ...]:
     """How each of a person's pictures was used."""
     assert shape.weights is not None
     weights = dict(zip(usable, shape.weights.tolist(), strict=True))
+    seen = set(found)
     uses = []
     for row in rows:
         weight = float(weights.get(row, 0.0))
         reason = "" if weight >= FULL_WEIGHT else "agrees less with the other pictures"
         if row not in weights:
-            reason = "no hand found"
+            reason = "not drawn" if row in seen else "no hand found"
         uses.append(PhotoUse(weight=weight, reason=reason))
     return tuple(uses)
 

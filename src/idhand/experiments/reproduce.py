@@ -22,11 +22,13 @@ from idhand.experiments.shapes import (
     PersonShape,
     Split,
     network_covariance_calibration,
+    pictures_of_known,
     rows_by_subject,
     split_pictures,
+    too_few_people,
     true_shapes,
 )
-from idhand.fusion import CovarianceCalibration, covariance_file_name
+from idhand.fusion import FEWEST_PEOPLE, CovarianceCalibration, covariance_file_name
 from idhand.methods.detections import DetectedHands, DetectionCache
 from idhand.methods.predicting import predict
 from idhand.nets.backbones import HandBackbone
@@ -135,10 +137,11 @@ def with_fitted_covariances(
         validation: People who were neither trained on nor are tested.
         out: Folder for NAME.covariance.json of each network and the detected hands.
         progress: Shows what takes longer.
-        note: As in `reproduce`.
+        note: Also hears that too few of the people have a known shape, so that covariances are
+            taken as they are stated.
 
     Raises:
-        ValueError: If too few of the people have a known shape.
+        ValueError: If the data is labelled with another hand model than the networks'.
     """
     model = hand(nets.hand_model)
     chosen, samples = chosen_pictures(validation, ReproduceConfig())
@@ -150,6 +153,11 @@ def with_fitted_covariances(
     calibrations: dict[str, CovarianceCalibration] = {}
     for name in WITH_COVARIANCES:
         own = predict(getattr(nets, name), detected, model=model, method=name)
+        if (people := len(pictures_of_known(own, truth))) < FEWEST_PEOPLE:
+            calibrations[name] = CovarianceCalibration.as_stated(model)
+            if note is not None:
+                note(f"{name}: {too_few_people(people)}")
+            continue
         calibrations[name] = network_covariance_calibration(own, truth, model.prior, model)
         calibrations[name].save(out / covariance_file_name(name))
     return replace(nets, covariance_calibrations=calibrations)

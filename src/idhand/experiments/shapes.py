@@ -15,6 +15,7 @@ from idhand.evaluation.hands import keypoint_regressor
 from idhand.evaluation.metrics import MM_PER_M, bone_errors_mm
 from idhand.evaluation.shapes import measure_errors_mm
 from idhand.fusion import (
+    FEWEST_PEOPLE,
     CovarianceCalibration,
     FusionConfig,
     fit_covariance_calibration,
@@ -28,6 +29,8 @@ from idhand.records import Sample
 
 BATCH = 256
 """PersonShapes whose meshes are in memory at a time."""
+DRAWS = 1
+"""With a seed: what random numbers are for, apart from the split of a person's pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,22 @@ def split_pictures(detected: DetectedHands, *, seed: int, overlap: bool) -> Spli
 def rows_by_subject(subjects: Iterable[str | None]) -> dict[str, list[int]]:
     """Each person's rows, see `idhand.data.rows_by_subject`; unknown people are refused."""
     return data.rows_by_subject([*subjects], purpose="a person's shape")
+
+
+def random_rows(subject: str, rows: Sequence[int], number: int, seed: int) -> list[int]:
+    """Some of a person's rows, drawn at random.
+
+    Larger numbers add to what smaller ones draw, as in the paper's code: each person's rows are
+    shuffled once.
+
+    Args:
+        subject: Whose; nobody's draw depends on who else is in the set.
+        rows: All that can be drawn; their order does not matter.
+        number: How many, or all if there are fewer.
+        seed: Of the draws.
+    """
+    rng = np.random.default_rng([seed, DRAWS, *subject.encode()])
+    return rng.permutation(sorted(rows)).tolist()[:number]
 
 
 def true_shapes(samples: Iterable[Sample], model: FittableHand) -> dict[str, PersonShape]:
@@ -178,6 +197,25 @@ def with_lengths(
     }
 
 
+def pictures_of_known(seen: Predictions | DetectedHands, truth: PersonShapes) -> Rows:
+    """Rows in which a hand was found, of each person whose shape is known."""
+    found = {
+        subject: [row for row in rows if seen.found[row]]
+        for subject, rows in rows_by_subject(seen.subject).items()
+        if subject in truth
+    }
+    return {subject: rows for subject, rows in found.items() if rows}
+
+
+def too_few_people(number: int) -> str:
+    """Why covariances are taken as they are stated."""
+    there = {0: "is nobody", 1: "is 1 person"}.get(number, f"are {number} people")
+    return (
+        f"there {there} of known shape to calibrate the network's covariances on, and "
+        f"{FEWEST_PEOPLE} are needed (validation), so the stated ones are used"
+    )
+
+
 def network_covariance_calibration(
     predictions: Predictions,
     truth: PersonShapes,
@@ -197,13 +235,9 @@ def network_covariance_calibration(
             f"'{predictions.method}' states no covariance of its shapes, so there is nothing to "
             "correct; use a network with shape_cov"
         )
-    found = {
-        subject: [row for row in rows if predictions.found[row]]
-        for subject, rows in rows_by_subject(predictions.subject).items()
-        if subject in truth
-    }
-    people = [(_tensor(betas[rows]), _tensor(covs[rows])) for rows in found.values() if rows]
-    known = [truth[subject].betas for subject, rows in found.items() if rows]
+    found = pictures_of_known(predictions, truth)
+    people = [(_tensor(betas[rows]), _tensor(covs[rows])) for rows in found.values()]
+    known = [truth[subject].betas for subject in found]
     goal = _tensor(np.stack(known)) if known else torch.zeros(0, model.num_betas).double()
     return fit_covariance_calibration(people, goal, prior, model, seed=seed)
 

@@ -3,6 +3,7 @@
 from idhand.fusion.covariance_calibration import CovarianceCalibration as CovarianceCalibration
 from idhand.fusion.covariance_calibration import covariance_file as covariance_file
 from idhand.fusion.covariance_calibration import covariance_file_name as covariance_file_name
+from idhand.fusion.fitting import FEWEST_PEOPLE as FEWEST_PEOPLE
 from idhand.fusion.fitting import fit_covariance_calibration as fit_covariance_calibration
 from idhand.fusion.fusing import Fused as Fused
 from idhand.fusion.fusing import FusionConfig as FusionConfig

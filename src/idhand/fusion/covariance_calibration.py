@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from idhand.files import FileKind, read_json, replacing
+from idhand.hand import HandModel
 
 KIND = FileKind(
     format="idhand covariance calibration",
@@ -66,6 +67,12 @@ class CovarianceCalibration:
         symmetric = torch.isfinite(self.shared).all() and torch.allclose(self.shared, self.shared.T)
         if not symmetric or torch.linalg.eigvalsh(self.shared).min() < -1e-6:
             raise ValueError("the shared error's covariance is not a covariance matrix")
+
+    @staticmethod
+    def as_stated(model: HandModel) -> "CovarianceCalibration":
+        """One that takes covariances as the network states them."""
+        nothing = torch.zeros(model.num_betas, model.num_betas, dtype=torch.float64)
+        return CovarianceCalibration(model=model.name, scale=1.0, shared=nothing)
 
     def check_model(self, name: str) -> None:
         """See that it is of this hand model.

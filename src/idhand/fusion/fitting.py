@@ -20,6 +20,8 @@ from idhand.hand import HandModel, ShapePrior
 
 NUM_FOLDS = 5
 """Of people."""
+FEWEST_PEOPLE = NUM_FOLDS
+"""On whom covariances can be calibrated."""
 
 
 def fit_covariance_calibration(
@@ -49,8 +51,10 @@ def fit_covariance_calibration(
     Raises:
         ValueError: If there are too few people.
     """
-    if len(people) < 5:
-        raise ValueError(f"covariances are calibrated on 5 people or more, there are {len(people)}")
+    if len(people) < FEWEST_PEOPLE:
+        raise ValueError(
+            f"covariances are calibrated on {FEWEST_PEOPLE} people or more, there are {len(people)}"
+        )
     root, goal = whitened(truth, prior)
     groups = _groups(people, goal, prior, sizes, torch.Generator().manual_seed(seed))
     distances: list[Tensor] = []

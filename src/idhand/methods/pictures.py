@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from torch import nn
 
 from idhand.detection.roi import Roi, crop
 from idhand.hand import FittableHand
@@ -44,7 +45,8 @@ def predict_images(
     """Run a whole network, backbone and all, on crops of the pictures.
 
     Args:
-        net: Of any kind; one on a residual network can start from nothing but pictures.
+        net: Of any kind, on any device; one on a residual network can start from nothing but
+            pictures.
         samples: Gone through once, few crops in memory at a time.
         cut: Where the crops lie: about the data set's box, as the paper's, or about the landmarks.
         betas: As in `predict`.
@@ -189,7 +191,11 @@ class _RegressorBatches:
         given, known = shapes_for(self._net, self._subjects, self._betas)
         with torch.inference_mode():
             images = torch.from_numpy(np.stack(self._crops)).permute(0, 3, 1, 2).float() / 255
-            self._estimates.append(self._net(images, given, known))
+            device = _device_of(self._net)
+            inputs = [
+                value if value is None else value.to(device) for value in (images, given, known)
+            ]
+            self._estimates.append(_on_cpu(self._net(*inputs)))
         self._crops.clear()
         self._subjects.clear()
 
@@ -229,9 +235,20 @@ class _KeypointBatches:
         crops, rois, sides = zip(*self._waiting, strict=True)
         images01 = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
         with torch.inference_mode():
-            heatmaps = self._net(images01)[-1].sigmoid()
+            heatmaps = self._net(images01.to(_device_of(self._net)))[-1].sigmoid().cpu()
             found = keypoints_from_heatmaps(heatmaps, self._decoding)
         rows = zip(found.points_px.double().numpy(), rois, sides, strict=True)
         self._points_px += [from_crop(points, roi, is_right) for points, roi, is_right in rows]
         self._confidence.append(found.confidence.double().numpy())
         self._waiting.clear()
+
+
+def _device_of(net: nn.Module) -> torch.device:
+    """Where a network is; one without weights is on the CPU."""
+    weight = next(net.parameters(), None)
+    return torch.device("cpu") if weight is None else weight.device
+
+
+def _on_cpu(estimate: Estimate) -> Estimate:
+    values = {name: value for name, value in vars(estimate).items() if value is not None}
+    return replace(estimate, **{name: value.cpu() for name, value in values.items()})

@@ -8,6 +8,7 @@ from idhand.hand import FittableHand
 from idhand.methods.detections import DetectedHands, observations_of
 from idhand.methods.rows import (
     KnownBetas,
+    NetworkPoints,
     all_shapes,
     estimate_fields,
     found_rows,
@@ -18,7 +19,8 @@ from idhand.methods.rows import (
 )
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.estimate import Estimate
-from idhand.nets.reading import network_keypoints_px
+from idhand.nets.marks import marks_of
+from idhand.nets.reading import network_points_px
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
 from idhand.refinement import Objective, RefinementConfig, closed_form_start, solve
@@ -39,9 +41,9 @@ def predict(
 ) -> Predictions:
     """Run a network's heads on the features of a set.
 
-    The network predicts how the hand is turned and bent; where it is follows from the landmarks in
-    the picture, in closed form. `betas_cov` belongs to predicted shapes: None where `betas` are
-    given.
+    The network predicts how the hand is turned and bent; where it is follows from what its hand net
+    marks in the picture, or else from the landmarks, in closed form. `betas_cov` belongs to
+    predicted shapes: None where `betas` are given.
 
     Args:
         net: With the backbone that the features are of.
@@ -78,14 +80,26 @@ def predict(
             estimates.append(net.from_features(inputs, given, known))
     seen = detected.select(hits)
     fields = estimate_fields(estimates, seen.R_cam_view, with_cov=betas is None)
+    network = None
     if net.backbone.predicts_keypoints:
-        fields["points_px"] = network_keypoints_px(
+        marked_px = network_points_px(
             net.backbone, features[hits], seen.landmarks_px, seen.is_right
         )
-    fields["wrist_cam"] = wrists(
-        seen, fields["rotations"], fields["betas"], model, fields.get("points_px")
-    )
+        network = NetworkPoints(
+            points_px=marked_px, lie_on=marks_of(net.backbone, net.marks, model)
+        )
+        fields |= _point_fields(network, model)
+    fields["wrist_cam"] = wrists(seen, fields["rotations"], fields["betas"], model, network)
     return predictions_of(detected, hits, fields, model, method or method_name(net, betas))
+
+
+def _point_fields(network: NetworkPoints, model: FittableHand) -> dict[str, np.ndarray]:
+    """A network's points as fields of `Predictions`."""
+    fields = {"points_px": network.points_px}
+    if network.lie_on is not None:
+        offsets = (network.lie_on.template - model.keypoint_template).numpy()
+        fields["points_offsets"] = np.tile(offsets, (len(network.points_px), 1, 1))
+    return fields
 
 
 def landmark_fit(

@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from idhand.assets import hand
@@ -14,10 +13,11 @@ from idhand.geometry import sixd_from_rotation
 from idhand.hand import FittableHand
 from idhand.methods.detections import DetectedHands, observations_of
 from idhand.methods.rows import (
-    KEYPOINTS,
+    NetworkPoints,
     flips,
     found_rows,
     observed_rows,
+    of_same_points,
     predictions_of,
     state_fields,
 )
@@ -41,8 +41,8 @@ class RefineConfig:
     population's prior; not with `paper_adam`."""
     refinement: RefinementConfig = field(default_factory=network_only)
     """The second-order solver, the noise of the observations, and how much the predictions' network
-    counts beside the landmark net. `paper_adam` fits one kind of points: the network's keypoints,
-    if it has them."""
+    counts beside the landmark net. `paper_adam` fits one kind of points: the network's own,
+    if it has any."""
     official: OfficialConfig = field(default_factory=OfficialConfig)
     """The schedule of `paper_adam`."""
     batch: int = 256
@@ -91,10 +91,13 @@ def refine(
     step = (
         _second_order(model, config) if config.solver == "second_order" else _paper(model, config)
     )
-    parts: list[dict[str, np.ndarray]] = []
-    for start in range(0, len(hits), config.batch):
-        rows = hits[start : start + config.batch]
-        parts.append(step(predictions.select(rows), both.select(rows)))
+    batches = [
+        rows[start : start + config.batch]
+        for rows in of_same_points(predictions, hits)
+        for start in range(0, len(rows), config.batch)
+    ]
+    hits = np.concatenate(batches)
+    parts = [step(predictions.select(rows), both.select(rows)) for rows in batches]
     fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     finite = np.isfinite(fields["wrist_cam"]).all(-1) & np.isfinite(fields["betas"]).all(-1)
     finite &= np.isfinite(fields["rotations"]).all((-1, -2, -3))
@@ -108,6 +111,10 @@ def refine(
         fields["betas_cov"] = predictions.betas_cov[hits]
     if predictions.confidence is not None:
         fields["confidence"] = predictions.confidence[hits]
+    if "points" in predictions.header:
+        for name in ("points_px", "points_conf", "points_offsets"):
+            if (points := getattr(predictions, name)) is not None:
+                fields[name] = points[hits]
     refined = predictions_of(both, hits, fields, model, predictions.method)
     how = "paper's Adam" if config.solver == "paper_adam" else "refined"
     free = ", free shape" if config.shape == "free" else ""
@@ -131,16 +138,19 @@ def _check_model(predictions: Predictions, model: FittableHand) -> None:
 
 def _second_order(model: FittableHand, config: RefineConfig) -> Step:
     """Ours: robust, with priors, from the network's pose."""
-    how = config.refinement
-    objective = Objective(model=model, config=how.objective, prior=model.prior)
-    n = model.num_betas
+    how, n = config.refinement, model.num_betas
 
     def step(predictions: Predictions, detected: DetectedHands) -> dict[str, np.ndarray]:
         seen = observations_of(detected, how.objective)
         R, betas = _tensor(predictions.rotations), _tensor(predictions.betas)
-        start, seen = with_network(
-            model, R, betas, seen, _network_keypoints(predictions, detected), how.trust
-        )
+        network = NetworkPoints.of(predictions, model)
+        lie_on = None if network is None else network.lie_on
+        seen_px = None if network is None else observed_rows(network.points_px, detected)
+        fitted = model
+        if lie_on is not None and how.trust.points == "network":
+            fitted = replace(model, landmarks=lie_on)  # nothing else is fitted to
+        objective = Objective(model=fitted, config=how.objective, prior=model.prior)
+        start, seen = with_network(fitted, R, betas, seen, seen_px, how.trust, lie_on)
         solution = solve_near(objective, seen, start, how, shape=config.shape == "free")
         fields = state_fields(solution.state, model, detected.is_right)
         if config.shape == "free":
@@ -156,9 +166,11 @@ def _paper(model: FittableHand, config: RefineConfig) -> Step:
     def step(predictions: Predictions, detected: DetectedHands) -> dict[str, np.ndarray]:
         seen = observations_of(detected, config.refinement.objective)
         R, betas = _tensor(predictions.rotations), _tensor(predictions.betas)
-        network_px = _network_keypoints(predictions, detected)
+        network = NetworkPoints.of(predictions, model)
         points_px, marks = (
-            (seen.points_px, model.landmarks) if network_px is None else (network_px, None)
+            (seen.points_px, model.landmarks)
+            if network is None
+            else (observed_rows(network.points_px, detected), network.lie_on)
         )
         hand, sixd = model.with_shape(betas), sixd_from_rotation(R)
         fit = fit_officially(hand, sixd, points_px, seen.K, config.official, marks)
@@ -169,15 +181,6 @@ def _paper(model: FittableHand, config: RefineConfig) -> Step:
         }
 
     return step
-
-
-def _network_keypoints(
-    predictions: Predictions, detected: DetectedHands
-) -> Float[Tensor, "hands 21 2"] | None:
-    """The keypoints that the network marks, as `Observations` have points; None: it marks none."""
-    if predictions.header.get("points") != KEYPOINTS or predictions.points_px is None:
-        return None
-    return observed_rows(predictions.points_px, detected)
 
 
 def _tensor(array: np.ndarray | None) -> Tensor:

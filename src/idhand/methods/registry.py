@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import torch
+
 from idhand.assets import hand
 from idhand.assets.nets import shipped_networks
 from idhand.data import DataSet
@@ -12,6 +14,7 @@ from idhand.data.manifest import sha256_of
 from idhand.hand import FittableHand
 from idhand.methods.detections import DetectionCache
 from idhand.methods.pictures import predict_images, predict_keypoints
+from idhand.methods.pointing import placed, with_points
 from idhand.methods.predicting import BATCH, landmark_fit, predict
 from idhand.methods.rows import KnownBetas
 from idhand.nets.backbones import HandBackbone
@@ -58,6 +61,11 @@ class MethodOptions:
     """Where the hands come from that are detected in the pictures."""
     batch: int = BATCH
     """Hands at a time."""
+    points: Predictions | None = None
+    """Keypoints in the pictures, of a 2D network: hands of networks that see crops about the data
+    set's box are placed by them, and nothing is detected."""
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  frozen
+    """Of networks that see crops."""
     decoding: Decoding = "taylor"
     """Of heatmaps: the middle of the highest cell (`argmax`), or the peak between cells."""
 
@@ -76,11 +84,15 @@ class NetworkMethod:
     batch: int = BATCH
     about: dict[str, str] = field(default_factory=dict)
     """For the header, such as the network's hash."""
+    points: Predictions | None = None
+    """See `MethodOptions.points`."""
 
     def predict(self, samples: DataSet) -> Predictions:
         """See `Method`."""
         backbone = self.net.backbone
         is_hand_net = isinstance(backbone, HandBackbone)
+        if self.points is not None:
+            return self._by_points(samples, self.points)
         detected = self.detections.of(samples, backbone if is_hand_net else None)
         if is_hand_net:
             found = predict(
@@ -93,6 +105,16 @@ class NetworkMethod:
                 model=self.model, method=self.name,
             )  # fmt: skip
         return replace(found, header={**found.header, **self.about})
+
+    def _by_points(self, samples: DataSet, points: Predictions) -> Predictions:
+        """Every box is taken for a hand, and placed by its points."""
+        pictures = self.detections.wrapped(samples)
+        found = predict_images(
+            self.net, pictures, cut=self.cut, betas=self.betas, model=self.model, method=self.name
+        )
+        seen = placed(*with_points(found, points, samples.labels(), self.model), self.model)
+        about = {"data": samples.fingerprint(), **self.about}
+        return replace(seen, header={**seen.header, **about})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,13 +211,20 @@ def _of_file(path: Path, options: MethodOptions) -> Method:
                 f"{path} finds keypoints in the picture and takes no shapes; leave them out"
             )
         return KeypointMethod(
-            net=net, name=name, cut=cut, decoding=options.decoding,
+            net=net.to(options.device), name=name, cut=cut, decoding=options.decoding,
             detections=options.detections, about=about,
         )  # fmt: skip
     _check_shapes(path, net, options)
+    is_hand_net = isinstance(net.backbone, HandBackbone)
+    if options.points is not None and (is_hand_net or cut != "box"):
+        raise ValueError(
+            f"{path} sees crops about the landmarks that are detected, so hands are placed by "
+            "these; leave the points out"
+        )
     model = hand(net.config.hand_model)
     return NetworkMethod(
-        net=net, name=name, model=model,
+        net=net if is_hand_net else net.to(options.device),
+        points=options.points, name=name, model=model,
         betas=None if options.shapes is None else options.shapes(model),
         cut=cut, detections=options.detections, batch=options.batch, about=about,
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """What the makers of predictions share: whose shape belongs to a picture, results as rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from idhand.hand import FittableHand
+from idhand.hand import BonePoints, FittableHand, Hand
 from idhand.methods.detections import DetectedHands, observations_of
 from idhand.nets.crops import in_camera
 from idhand.nets.estimate import Estimate
+from idhand.nets.marks import Marks
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
 from idhand.records import FLIP
@@ -25,9 +26,58 @@ KnownBetas = Mapping[str, Float[np.ndarray, " betas"]]
 """Each person's betas, by `subject`."""
 
 
-KEYPOINTS = "keypoints"
-"""In a header's `points`: the predictions' points are a network's own keypoints. Without it they
-are those of the landmark net."""
+KEYPOINTS, HAND_NET = "keypoints", "hand net"
+"""In a header's `points`: the predictions' points are keypoints of the hand model that a network
+marks, or other points that a hand net marks. Without it they are those of the landmark net."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkPoints:
+    """What a network itself marks in pictures."""
+
+    points_px: Float[np.ndarray, "hands 21 2"]
+    """In the real pictures."""
+    lie_on: BonePoints | None = None
+    """Where they lie on the hand model; None: they are its keypoints."""
+
+    @staticmethod
+    def of(predictions: Predictions, model: FittableHand) -> "NetworkPoints | None":
+        """Those of predictions of which all have the same offsets; None: there are none.
+
+        Args:
+            predictions: Whose points they are stands in the header.
+            model: Of the predictions.
+        """
+        points_px, offsets = predictions.points_px, predictions.points_offsets
+        match predictions.header.get("points"):
+            case "keypoints" if points_px is not None:
+                return NetworkPoints(points_px=points_px)
+            case "hand net" if points_px is not None and offsets is not None:
+                marks = Marks(offsets=torch.from_numpy(offsets[0].astype(np.float64)))
+                return NetworkPoints(points_px=points_px, lie_on=marks.on(model))
+        return None
+
+    def posed(
+        self,
+        hand: Hand,
+        rotations: Float[Tensor, "hands 16 3 3"],
+        wrist_cam: Float[Tensor, "hands 3"],
+    ) -> Float[Tensor, "hands 21 3"]:
+        """The points on hands in a pose; arguments as in `posed_points`."""
+        if self.lie_on is None:
+            return keypoints(hand, rotations, wrist_cam)
+        return posed_points(self.lie_on, hand, rotations, wrist_cam)
+
+
+def of_same_points(
+    predictions: Predictions, rows: Int[np.ndarray, " hands"]
+) -> list[Int[np.ndarray, " part"]]:
+    """Rows parted by where the network's points lie: networks differ, e.g. those of folds."""
+    offsets = predictions.points_offsets
+    if offsets is None or not len(rows):
+        return [rows]
+    _, kind = np.unique(offsets[rows].reshape(len(rows), -1), axis=0, return_inverse=True)
+    return [rows[kind.ravel() == k] for k in range(int(kind.max()) + 1)]
 
 
 def found_rows(detected: DetectedHands) -> Int[np.ndarray, " hands"]:
@@ -135,21 +185,21 @@ def wrists(
     rotations: Float[np.ndarray, "hands 16 3 3"],
     betas: Float[np.ndarray, "hands betas"],
     model: FittableHand,
-    keypoints_px: Float[np.ndarray, "hands 21 2"] | None = None,
+    network: NetworkPoints | None = None,
 ) -> Float[np.ndarray, "hands 3"]:
     """Where hands of known form are, in closed form.
 
-    Their keypoints lie on a network's keypoints in the picture, or, without those, their landmark
+    Their points project best on what a network marks in the picture, or, without it, their landmark
     points on the landmark net's.
     """
     seen = observations_of(detected, ObjectiveConfig())
     R, hand = torch.from_numpy(rotations), model.with_shape(torch.from_numpy(betas))
     at_origin = torch.zeros_like(R[:, 0, 0])
-    if keypoints_px is None:
+    if network is None:
         about_wrist = posed_points(model.landmarks, hand, R, at_origin)
     else:
-        about_wrist = keypoints(hand, R, at_origin)
-        seen = replace(seen, points_px=observed_rows(keypoints_px, detected))
+        about_wrist = network.posed(hand, R, at_origin)
+        seen = replace(seen, points_px=observed_rows(network.points_px, detected))
     return translation(about_wrist, seen).numpy() * flips(detected.is_right)
 
 
@@ -181,7 +231,7 @@ def predictions_of(
     found[hits] = True
     kept = {name: detected.header[name] for name in ("dataset", "data") if name in detected.header}
     if "points_px" in fields:
-        kept["points"] = KEYPOINTS
+        kept["points"] = HAND_NET if "points_offsets" in fields else KEYPOINTS
     return Predictions(
         header={"model": model.name, "method": method, **kept},
         sample_id=detected.sample_id,

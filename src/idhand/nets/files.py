@@ -16,6 +16,7 @@ from idhand.files import FileKind, existing_file, parse_json, replacing
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import Cut
 from idhand.nets.heatmaps import HeatmapConfig, HeatmapNet
+from idhand.nets.marks import Marks
 from idhand.nets.regressor import Regressor, RegressorConfig
 
 Network = Regressor | HeatmapNet
@@ -65,6 +66,8 @@ def save_net(
     }
     if isinstance(net, Regressor) and net.is_frozen:
         header["backbone"] = _label(net)
+    if isinstance(net, Regressor) and net.marks is not None:
+        header["marks"] = net.marks.as_json()
     # One metadata entry: the order of several would differ from run to run.
     with replacing(path) as temporary:  # safetensors' own writer gives no OSError
         temporary.write_bytes(save(state, {"idhand": json.dumps(header, sort_keys=True)}))
@@ -108,7 +111,19 @@ def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
             f"{path} was trained on the features of '{stands_on}', and this idhand brings "
             f"'{_label(regressor)}'; train it anew, or take the idhand that it was trained with"
         )
+    regressor.marks = _marks(path)
     return regressor.eval()
+
+
+def _marks(path: Path) -> Marks | None:
+    """See `Regressor.marks`."""
+    values = _header(path).get("marks")
+    if values is None:
+        return None
+    try:
+        return Marks.from_json(values)
+    except (AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}; copy it again or train anew") from error
 
 
 def _load_heatmaps(path: Path) -> HeatmapNet:

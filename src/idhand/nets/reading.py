@@ -11,10 +11,12 @@ from torch import Tensor
 
 from idhand.detection.roi import Roi, crop
 from idhand.geometry import rotation_from_6d
+from idhand.hand import BonePoints, FittableHand
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import from_crop, in_camera, landmark_roi, view_of
 from idhand.nets.estimate import CameraEstimate
 from idhand.nets.files import load_regressor
+from idhand.nets.marks import marks_of
 from idhand.nets.regressor import Regressor
 from idhand.records import Detection, HandInImage
 
@@ -63,10 +65,8 @@ class Reader:
             features = backbone(images).numpy()
         return [replace(d, features=f) for d, f in zip(detections, features, strict=True)]
 
-    def keypoints_px(
-        self, detections: Sequence[Detection]
-    ) -> Float[np.ndarray, "hands 21 2"] | None:
-        """The keypoints that the backbone predicts in the real picture; None: it predicts others.
+    def points_px(self, detections: Sequence[Detection]) -> Float[np.ndarray, "hands 21 2"] | None:
+        """What the backbone marks in the real picture, see `marks`; None: only landmarks.
 
         Args:
             detections: With features.
@@ -75,12 +75,19 @@ class Reader:
         assert isinstance(backbone, HandBackbone)
         if not backbone.predicts_keypoints:
             return None
-        return network_keypoints_px(
+        return network_points_px(
             backbone,
             np.stack([d.features for d in detections]),  # pyright: ignore
             [d.landmarks_px for d in detections],
             [d.is_right for d in detections],
         )
+
+    def marks(self, model: FittableHand) -> BonePoints | None:
+        """Where these points lie on the network's hand model; None: they are its keypoints."""
+        assert isinstance(self.net.backbone, HandBackbone)
+        if not self.net.backbone.predicts_keypoints:
+            return None
+        return marks_of(self.net.backbone, self.net.marks, model)
 
     def read(
         self, hands: Sequence[HandInImage], betas: Float[Tensor, "hands betas"] | None
@@ -105,13 +112,13 @@ class Reader:
         )
 
 
-def network_keypoints_px(
+def network_points_px(
     backbone: HandBackbone,
     features: Float[np.ndarray, "hands features"],
     landmarks_px: Iterable[Float[np.ndarray, "21 2"]],
     is_right: Iterable[bool | np.bool_],
 ) -> Float[np.ndarray, "hands 21 2"]:
-    """The keypoints that a backbone predicts, from upright crops' features to the real pictures.
+    """What a backbone marks, from upright crops' features to the real pictures.
 
     Args:
         backbone: Whose features they are.

@@ -19,6 +19,7 @@ from idhand.nets.backbones import BACKBONES, HAND_NETS, BackboneName, build_back
 from idhand.nets.decoder import INITS, NUM_STAGES, STARTS, UPDATES, Init, PoseDecoder, Start, Update
 from idhand.nets.estimate import Estimate
 from idhand.nets.layers import Mlp, Modulation, Standardise
+from idhand.nets.marks import Marks
 
 IdentityUse = Literal["predicted", "given", "film"]
 IDENTITY_USES = get_args(IdentityUse)
@@ -123,6 +124,8 @@ class Regressor(nn.Module):
             Mlp((width, *config.confidence_hidden, 1)) if config.confidence == "linear" else None
         )
         self._trained: Part = "all"
+        self.marks: Marks | None = None
+        """Where on its hand model the points lie that its hand net marks, if that was fitted."""
 
     @property
     def is_frozen(self) -> bool:

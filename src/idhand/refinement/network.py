@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from idhand.geometry import project
-from idhand.hand import FittableHand
+from idhand.hand import BonePoints, FittableHand
 from idhand.refinement.config import ObservationSource, RefinementConfig, Trust
 from idhand.refinement.objective import Objective
 from idhand.refinement.observing import unit_bones
@@ -26,22 +26,24 @@ def with_network(
     rotations: Float[Tensor, "batch 16 3 3"],
     betas: Float[Tensor, "batch betas"],
     seen: Observations,
-    keypoints_px: Float[Tensor, "batch 21 2"] | None = None,
+    network_px: Float[Tensor, "batch 21 2"] | None = None,
     trust: Trust | None = None,
+    marks: BonePoints | None = None,
 ) -> tuple[State, Observations]:
     """A network's estimate as a start and as observations.
 
     The start is its pose, as near as the model's joints can take it, where the points project best.
-    The landmark net's points are others than the keypoints; at the network's pose both are known,
-    and their difference takes the network's keypoints to where that net would see them.
+    The landmark net's points are others than the network's; at the network's pose both are known,
+    and their difference takes the network's points to where that net would see them.
 
     Args:
         model: Float64.
         rotations: Each joint relative to its parent, the wrist's to the camera.
         betas: Shapes to start from.
         seen: The landmark net's.
-        keypoints_px: As the network sees them, in the pixels of `seen`; None: it has none.
+        network_px: Points as the network sees them, in the pixels of `seen`; None: it has none.
         trust: How much each counts.
+        marks: Where these points lie on the hand model; None: they are its keypoints.
     """
     trust = trust or Trust()
     point_weight = torch.full_like(seen.sigma_px, trust.point_weight)
@@ -52,14 +54,18 @@ def with_network(
     space = model.pose_space
     hand, at_origin = model.with_shape(betas), torch.zeros_like(rotations[:, 0, 0])
     points = posed_points(model.landmarks, hand, rotations, at_origin)
-    if keypoints_px is not None and trust.points != "landmarks":
-        joints = keypoints(hand, rotations, at_origin)
-        wrist = translation(joints, replace(seen, points_px=keypoints_px))[:, None]
-        shift = project(points + wrist, seen.K) - project(joints + wrist, seen.K)
+    if network_px is not None and trust.points != "landmarks":
+        own = (
+            keypoints(hand, rotations, at_origin)
+            if marks is None
+            else posed_points(marks, hand, rotations, at_origin)
+        )
+        wrist = translation(own, replace(seen, points_px=network_px))[:, None]
+        shift = project(points + wrist, seen.K) - project(own + wrist, seen.K)
         seen = replace(
             seen,
             points_px=_mixed(
-                seen.points_px, keypoints_px + shift, trust.points, point_weight[..., None]
+                seen.points_px, network_px + shift, trust.points, point_weight[..., None]
             ),
         )
     directions = _mixed(

@@ -72,6 +72,14 @@ class TrainConfig:
         """The same with other numbers in the loop."""
         return replace(self, loop=replace(self.loop, **changes))
 
+    def with_steps(self, steps: int) -> "TrainConfig":
+        """The same with another number of steps; the warm-up takes a tenth of them at most.
+
+        A training no longer than its warm-up would never reach its learning rate.
+        """
+        warmup_steps = min(self.loop.warmup_steps, steps // 10)
+        return self.with_loop(steps=steps, epochs=None, warmup_steps=warmup_steps)
+
     def origin(self) -> Mapping[str, Any]:
         """What fixes the weights, beside the data, in types of JSON."""
         values = asdict(self)

@@ -90,17 +90,8 @@ def make_example(
         ValueError: If the sample lacks the labels, or they belong to another model.
     """
     check_labels(sample, labels, hand_model)
-    needed = STABLE_LANDMARKS if config.cut == "landmark" else range(21)
+    view = training_view(sample, config, rng)
     points = np.where(sample.valid[:, None], sample.keypoints_px, np.nan)
-    if np.isnan(points[list(needed)]).any() and config.cut == "landmark":
-        raise ValueError(
-            f"sample {sample.id} of '{sample.dataset}' lacks keypoints that the crop is cut by; "
-            "leave it out, or cut by the box"
-        )
-    roi = landmark_roi(sample.keypoints_px) if config.cut == "landmark" else box_roi(sample.bbox_px)
-    if config.jitter is not None:
-        roi = jittered(roi, rng, config.jitter)
-    view = view_of(roi, sample.K, sample.dist, sample.is_right)
     rgb = crop_of(sample.rgb, view)
     if config.colour is not None:
         rgb = recoloured(rgb, rng, config.colour)
@@ -112,6 +103,32 @@ def make_example(
         points_px=view.roi.from_image(points) * CROP_SIZE_PX - 0.5,
         view=view,
     )
+
+
+def training_view(sample: Sample, config: CropConfig, rng: np.random.Generator) -> View:
+    """How the training crop of a sample is taken; its pixels are not looked at.
+
+    Args:
+        sample: Any hand; left ones are mirrored.
+        config: How.
+        rng: For the jitter, which is drawn before anything else.
+
+    Raises:
+        ValueError: If the sample lacks keypoints that the crop is cut by.
+    """
+    if config.cut == "landmark":
+        cut_by = list(STABLE_LANDMARKS)
+        if not (sample.valid[cut_by].all() and np.isfinite(sample.keypoints_px[cut_by]).all()):
+            raise ValueError(
+                f"sample {sample.id} of '{sample.dataset}' lacks keypoints that the crop is cut "
+                "by; leave it out, or cut by the box"
+            )
+        roi = landmark_roi(sample.keypoints_px)
+    else:
+        roi = box_roi(sample.bbox_px)
+    if config.jitter is not None:
+        roi = jittered(roi, rng, config.jitter)
+    return view_of(roi, sample.K, sample.dist, sample.is_right)
 
 
 def check_labels(sample: Sample, labels: Labels, hand_model: str | None) -> None:

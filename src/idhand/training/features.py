@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Float32
+from jaxtyping import Float, Float16, Float32, Int
 from torch import Tensor, nn
 
-from idhand.data import DataSet, describe
+from idhand.data import DataSet, Subset, describe
 from idhand.files import FileKind, read_arrays, read_json, remove_leftovers, replacing
 from idhand.training.batches import Batch
 from idhand.training.draws import Once, Order
@@ -112,7 +112,8 @@ def cache_features(
     total, progress = len(samples) * config.views, progress or (lambda done, total: None)
     done = total - sum(len(plan[name]) for name in missing)
     progress(done, total)
-    for name in _made(job, {name: plan[name] for name in missing}, workers):
+    # By the whole plan, so that after a kill the rest is computed by as many threads as before.
+    for name in _made(job, {name: plan[name] for name in missing}, min(workers, len(plan))):
         done += len(plan[name])
         progress(done, total)
     remove_leftovers(folder, "chunk-*.npz", ABOUT)
@@ -177,7 +178,7 @@ class _Job:
         examples = []
         for index in indices:
             number, view = divmod(index, self.config.views)
-            rng = np.random.default_rng([self.config.crops.seed, view, number])
+            rng = crop_rng(self.config.crops, number, view)
             examples.append(
                 make_example(
                     self.samples[number], self.config.crops, rng,
@@ -185,6 +186,11 @@ class _Job:
                 )
             )  # fmt: skip
         return batch_of(examples, indices, 0)
+
+
+def crop_rng(crops: CropConfig, number: int, view: int) -> np.random.Generator:
+    """What the crop of a sample is drawn from, by the sample's place in the set."""
+    return np.random.default_rng([crops.seed, view, number])
 
 
 def _check_range(features: Tensor, samples: DataSet, batch: Batch, config: FeatureConfig) -> None:
@@ -202,13 +208,13 @@ def _made(job: _Job, missing: dict[str, range], workers: int) -> Iterator[str]:
     """Make chunks and yield the names of those that are finished."""
     if not missing:
         return
-    if min(workers, len(missing)) == 1:
+    if workers == 1:
         job.backbone.to(job.device)
         yield from (job.make(name, indices) for name, indices in missing.items())
         return
     job.backbone.to("cpu")
     pool = ProcessPoolExecutor(
-        min(workers, len(missing)),
+        workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
         initargs=(job,),
@@ -252,6 +258,8 @@ class FeatureExamples:
     about: dict[str, Any]
     """What fixes them."""
     samples: DataSet
+    numbers: Int[np.ndarray, " samples"]
+    """Place of each sample in the set by which its crops were drawn, see `crop_rng`."""
 
     @staticmethod
     def read(folder: Path, samples: DataSet) -> "FeatureExamples":
@@ -273,7 +281,28 @@ class FeatureExamples:
                     f"{path} is missing or damaged ({error}); remove it and run the same again"
                 ) from error
         arrays: dict[str, Any] = {key: np.concatenate(values) for key, values in parts.items()}
-        return FeatureExamples(about=about, samples=samples, **arrays)
+        numbers = np.arange(about["num_samples"])
+        return FeatureExamples(about=about, samples=samples, numbers=numbers, **arrays)
+
+    def subset(self, samples: Subset) -> "FeatureExamples":
+        """Those of some samples.
+
+        Args:
+            samples: Of the very set that these are the features of.
+        """
+        assert samples.data is self.samples
+        views = self.about["views"]
+        places = np.array(samples.indices, np.int64)[:, None] * views + np.arange(views)
+        rows = places.ravel()
+        return FeatureExamples(
+            features=self.features[rows],
+            rotations=self.rotations[rows],
+            betas=self.betas[rows],
+            points_px=self.points_px[rows],
+            about={**self.about, "samples": len(samples), "subset": samples.fingerprint()},
+            samples=samples,
+            numbers=self.numbers[list(samples.indices)],
+        )
 
     def __len__(self) -> int:
         return len(self.features)

@@ -63,7 +63,7 @@ def process_group(device: str) -> Iterator[Group]:
     Raises:
         ValueError: If there is no such device.
     """
-    chosen = _device(device)
+    chosen = found_device(device)
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if ranks == 1:
         yield Group(device=chosen)
@@ -78,8 +78,15 @@ def process_group(device: str) -> Iterator[Group]:
         dist.destroy_process_group()
 
 
-def _device(name: str) -> torch.device:
-    """A device that is really there."""
+def found_device(name: str) -> torch.device:
+    """A device that is really there.
+
+    Args:
+        name: `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        ValueError: If it is not.
+    """
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from idhand.assets import hand
-from idhand.data import DataSet
+from idhand.data import DataSet, Subset
 from idhand.data.manifest import sha256_of
 from idhand.files import replacing
 from idhand.nets.backbones import HandBackbone
@@ -33,6 +33,7 @@ from idhand.training.features import (
     feature_folder,
 )
 from idhand.training.loop import Trained, train
+from idhand.training.marks import training_marks
 from idhand.training.memory import MemoryExamples
 from idhand.training.processes import Group
 from idhand.training.tasks import HeatmapTask, RegressorTask, with_confidence
@@ -58,6 +59,8 @@ class Training:
     """A file with a residual network's weights to start from, torchvision's names."""
     cache: Path | None = None
     """Folder for features of frozen backbones; trainings share it."""
+    shares_whole: bool = False
+    """Of a `Subset`, compute and keep the features of its whole set, which other subsets share."""
     in_memory: bool = False
     """Keep all pictures in the device's memory and cut the crops there."""
     workers: int = 1
@@ -86,6 +89,7 @@ class Training:
         )
         path = self.folder / f"{self.config.name}.safetensors"
         if self.group.is_first:
+            self._fit_marks(trained, examples)
             self._export(trained, path, origin)
         self.group.wait()
         return trained, path
@@ -193,9 +197,9 @@ class Training:
         plain = replace(made, views=1, crops=replace(config.crops, colour=None))
         both = [(self.samples, made), (self.val, plain)]
         wanted = [
-            (samples, how, feature_folder(root, how.about(samples)))
-            for samples, how in both
-            if samples is not None
+            (whole, how, feature_folder(root, how.about(whole)))
+            for whole, how in ((self._whole(samples), how) for samples, how in both)
+            if whole is not None
         ]
         if self.group.is_first:
             for samples, how, folder in wanted:
@@ -205,7 +209,17 @@ class Training:
                 )  # fmt: skip
         self.group.wait()
         read = [FeatureExamples.read(folder, samples) for samples, _, folder in wanted]
-        return read[0], read[1] if len(read) > 1 else None
+        chosen = [
+            examples.subset(samples)
+            if isinstance(samples, Subset) and self.shares_whole
+            else examples
+            for examples, (samples, _) in zip(read, both, strict=False)
+        ]
+        return chosen[0], chosen[1] if len(chosen) > 1 else None
+
+    def _whole(self, samples: DataSet | None) -> DataSet | None:
+        """The set whose features are kept for these samples."""
+        return samples.data if self.shares_whole and isinstance(samples, Subset) else samples
 
     # ------------------------------------------------------------------------------------- notes
 
@@ -225,6 +239,15 @@ class Training:
         ):
             with replacing(self.folder / name) as temporary:
                 temporary.write_text(text + "\n", encoding="utf-8")
+
+    def _fit_marks(self, trained: Trained, examples: Examples) -> None:
+        """Let a network on a frozen hand net know whose points that net marks."""
+        if not isinstance(trained.task, RegressorTask) or not isinstance(examples, FeatureExamples):
+            return
+        net = trained.task.net
+        assert isinstance(net.backbone, HandBackbone)
+        model = hand(net.config.hand_model)
+        net.marks = training_marks(net.backbone, model, examples, self.config.crops)
 
     def _export(self, trained: Trained, path: Path, origin: Mapping[str, Any]) -> None:
         """The network alone, with notes on how it came to be."""

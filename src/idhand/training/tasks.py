@@ -173,4 +173,5 @@ def with_confidence(net: Regressor) -> Regressor:
     missing, odd = extended.load_state_dict(net.state_dict(), strict=False)
     assert not odd
     assert all(name.startswith("confidence.") for name in missing)
+    extended.marks = net.marks
     return extended

@@ -13,18 +13,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import roma
 import torch
 from jaxtyping import Float, Int
 
-from idhand import __version__
 from idhand.anatomy import flexion_axes
 from idhand.files import replacing
-from idhand.hand import FittableHand
+from idhand.hand import FittableHand, Hand
+from idhand.records import FLIP
 from idhand.view.export.rig import check_motions, hand_of, real_rotations, smooth_quaternions
+from idhand.view.export.rows import header_of, moments, write_rows
 from idhand.view.mesh import GLTF_FROM_CAM
 from idhand.view.motion import HandMotion
 
-FORMAT_VERSION = 1
+FORMAT = "idhand-openxr"
 
 OPENXR_JOINT_NAMES = (
     "palm",
@@ -70,7 +72,9 @@ _FLEXING = (
 """The joint of ours about whose flexion axis each of the 26 bends: −x of its frame, but for what
 lies along its bone."""
 _WRIST, _PALM, _MIDDLE_METACARPAL, _MIDDLE_PROXIMAL = 1, 0, 11, 12
-_TIPS = (5, 10, 15, 20, 25)
+SAME_JOINT = [1, 2, 3, 4, *(j for f in range(4) for j in (7 + 5 * f, 8 + 5 * f, 9 + 5 * f))]
+"""Of the 26, the one at each of our 16 joints."""
+TIPS = (5, 10, 15, 20, 25)
 _TIP_DEPTHS_M = np.arange(1, 11) / 1e3
 _DECIMALS = 6
 """Kept digits: 1 µm."""
@@ -101,11 +105,7 @@ def openxr_joints(motion: HandMotion, model: FittableHand) -> OpenXRJoints:
     check_motions([motion], model)
     hand, right = hand_of(motion, model), hand_of(replace(motion, is_right=True), model)
     rest_joints = hand.rest_joints.numpy()
-    rest_tips = hand.rest_verts[list(model.tip_verts)].numpy()
-    places = _rest_places(rest_joints, rest_tips)
-    side = np.array([1.0 if motion.is_right else -1.0, 1.0, 1.0])
-    frames = _rest_frames(places * side, flexion_axes(right, model.pose_space).numpy())
-    frames = side[:, None] * frames * side  # of a left hand: mirrors y and z, x is to their right
+    places, frames = _at_rest(hand, right, model)
     rotations = torch.from_numpy(real_rotations(motion)).to(hand.rest_joints.dtype)
     wrist_cam = torch.from_numpy(motion.wrist_cam).to(rotations.dtype)
     R, joints_cam = (values.numpy() for values in hand.chain(rotations, wrist_cam))
@@ -120,24 +120,64 @@ def openxr_joints(motion: HandMotion, model: FittableHand) -> OpenXRJoints:
     )
 
 
+def openxr_rotations(
+    orientations_xyzw: Float[np.ndarray, "frames 26 4"],
+    model: FittableHand,
+    betas: Float[np.ndarray, " betas"],
+    *,
+    is_right: bool,
+) -> Float[np.ndarray, "frames 16 3 3"]:
+    """Orientations of OpenXR's joints → our rotations; the opposite of `openxr_joints`.
+
+    Args:
+        orientations_xyzw: As in `OpenXRJoints`. Those of tips, palm and finger metacarpals say
+            nothing more than their neighbours do, and are not used.
+        model: A right-hand model.
+        betas: Of the person; they tell how the bones lie at rest.
+        is_right: Side of the real hand.
+
+    Returns:
+        As in `HandResult`; of left hands the mirrored right hand's.
+    """
+    right = model.with_shape(torch.from_numpy(betas).to(model.template.dtype))
+    hand = right if is_right else model.mirrored().with_shape(right.betas)
+    frames = _at_rest(hand, right, model)[1]
+    turns = roma.unitquat_to_rotmat(torch.from_numpy(orientations_xyzw)).numpy()
+    carried = (GLTF_FROM_CAM[:, None] * turns @ frames.swapaxes(1, 2))[:, SAME_JOINT]
+    parents = list(model.parents[1:])
+    local = carried.copy()
+    local[:, 1:] = carried[:, parents].swapaxes(2, 3) @ carried[:, 1:]
+    return local if is_right else FLIP[:, None] * local * FLIP
+
+
 def write_openxr(path: str | Path, motions: Sequence[HandMotion], model: FittableHand) -> None:
-    """Write the 26 joints of every hand and frame as JSON, one line per frame.
+    """Write the 26 joints of every hand and frame.
+
+    As JSON, one line per frame, or as npz: `positions` (26×3), `orientations_xyzw` (26×4) and
+    `radii` (26) for each hand and frame.
 
     Raises:
         ValueError: If there is no motion, or the model is not theirs.
     """
     check_motions(motions, model)
     hands = [(motion, openxr_joints(motion, model)) for motion in motions]
-    header = {
-        "format": "idhand-openxr",
-        "version": FORMAT_VERSION,
-        "idhand": __version__,
+    about = {
+        "format": FORMAT,
         "frame_of_reference": "x right, y up, -z forward; metres; quaternions x, y, z, w",
         "joint_names": OPENXR_JOINT_NAMES,
         "parents": OPENXR_PARENTS,
     }
+    if Path(path).suffix == ".npz":
+        radii = [np.tile(joints.radii, (motion.num_frames, 1)) for motion, joints in hands]
+        rows = {
+            "positions": np.concatenate([joints.positions for _, joints in hands]),
+            "orientations_xyzw": np.concatenate([joints.orientations_xyzw for _, joints in hands]),
+            "radii": np.concatenate(radii),
+        }
+        write_rows(path, about, {**moments(motions), **rows})
+        return
     with replacing(path) as temporary, temporary.open("w", encoding="ascii") as file:
-        file.write(json.dumps(header)[:-1] + ', "hands": [')
+        file.write(json.dumps(header_of(about))[:-1] + ', "hands": [')
         for k, (motion, joints) in enumerate(hands):
             file.write(",\n" if k else "\n")
             file.writelines(_lines(motion, joints))
@@ -163,6 +203,22 @@ def _rounded(values: np.ndarray) -> list:
     return np.round(values, _DECIMALS).tolist()
 
 
+def _at_rest(
+    hand: Hand, right: Hand, model: FittableHand
+) -> tuple[Float[np.ndarray, "26 3"], Float[np.ndarray, "26 3 3"]]:
+    """Where the 26 joints of the real hand lie at rest, and their frames.
+
+    Args:
+        hand: The real hand.
+        right: The same person's right hand.
+        model: The right-hand model.
+    """
+    places = _rest_places(hand.rest_joints.numpy(), hand.rest_verts[list(model.tip_verts)].numpy())
+    side = np.array([1.0 if hand.model.is_right else -1.0, 1.0, 1.0])
+    frames = _rest_frames(places * side, flexion_axes(right, model.pose_space).numpy())
+    return places, side[:, None] * frames * side  # of a left hand: x is to the right, too
+
+
 def _rest_places(
     joints: Float[np.ndarray, "16 3"], tips: Float[np.ndarray, "5 3"]
 ) -> Float[np.ndarray, "26 3"]:
@@ -184,7 +240,7 @@ def _rest_frames(
     starts = np.arange(26)
     starts[_PALM], ends[_PALM] = _MIDDLE_METACARPAL, _MIDDLE_PROXIMAL
     ends[_WRIST] = _MIDDLE_METACARPAL
-    tips = np.array(_TIPS)
+    tips = np.array(TIPS)
     starts[tips], ends[tips] = tips - 1, tips  # as the last bone
     z = _unit(places[starts] - places[ends])
     x = -flexion[np.array(_FLEXING) - 1]
@@ -200,7 +256,7 @@ def _radii(
 ) -> Float[np.ndarray, " 26"]:
     """Distance from each joint to the skin; of tips, from the point behind that is farthest in."""
     radii = _to_skin(places, verts[faces])
-    for tip in _TIPS:
+    for tip in TIPS:
         behind = places[tip] + _TIP_DEPTHS_M[:, None] * frames[tip, :, 2]
         radii[tip] = _to_skin(behind, verts[faces]).max()
     return radii

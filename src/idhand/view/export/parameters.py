@@ -1,6 +1,5 @@
-"""Motions → the hand model's parameters in an npz file, under SMPL-X's names and our own."""
+"""Motions → the hand model's parameters as npz or JSON, under SMPL-X's names and our own."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,13 +8,12 @@ import roma
 import torch
 from jaxtyping import Float
 
-from idhand import __version__
-from idhand.files import replacing
 from idhand.hand import HandModel
 from idhand.view.export.rig import check_motions, real_rotations
+from idhand.view.export.rows import moments, write_rows
 from idhand.view.motion import HandMotion
 
-FORMAT_VERSION = 1
+FORMAT = "idhand-motion"
 
 _CONVENTIONS = (
     "one row per hand and frame; metres, radians, camera frame x right, y down, z forward; "
@@ -41,46 +39,32 @@ def write_npz(path: str | Path, motions: Sequence[HandMotion], model: HandModel)
     | `faces_right`, `faces_left` | faces × 3 | outward |
 
     Args:
-        path: The file; nothing in it is pickled.
+        path: The file, .npz or, without the faces, .json; nothing in it is pickled.
         motions: One per hand.
         model: The right-hand model that they came from.
 
     Raises:
-        ValueError: If there is no motion, or the model is not theirs.
+        ValueError: If there is no motion, the model is not theirs, or the name ends otherwise.
     """
     check_motions(motions, model)
     parts = [_rows(motion, model) for motion in motions]
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    header = {
-        "format": "idhand-motion",
-        "version": FORMAT_VERSION,
-        "idhand": __version__,
-        "model": model.name,
-        "conventions": _CONVENTIONS,
-    }
-    with replacing(path) as temporary:
-        np.savez(
-            temporary,
-            allow_pickle=False,
-            header=np.array(json.dumps(header)),
-            faces_right=model.faces.numpy(),
-            faces_left=model.mirrored().faces.numpy(),
-            **rows,
-        )
+    write_rows(
+        path,
+        {"format": FORMAT, "model": model.name, "conventions": _CONVENTIONS},
+        {**moments(motions), **rows},
+        faces_right=model.faces.numpy(),
+        faces_left=model.mirrored().faces.numpy(),
+    )
 
 
 def _rows(motion: HandMotion, model: HandModel) -> dict[str, np.ndarray]:
     """One hand's rows."""
-    rows = motion.num_frames
     vectors = roma.rotmat_to_rotvec(torch.from_numpy(real_rotations(motion))).numpy()
     return {
-        "hand": np.array([motion.name] * rows),
-        "is_right": np.full(rows, motion.is_right),
-        "frame": motion.frame,
-        "time_s": motion.time_s,
         "betas": motion.betas,
         "global_orient": vectors[:, 0],
-        "hand_pose": vectors[:, 1:].reshape(rows, -1),
+        "hand_pose": vectors[:, 1:].reshape(motion.num_frames, -1),
         "transl": motion.wrist_cam - _rest_wrist(motion, model),
         "rotations": motion.rotations,
         "wrist_cam": motion.wrist_cam,

@@ -9,6 +9,7 @@ from idhand.hand import FittableHand
 from idhand.records import HandResult
 from idhand.view.export.bvh import DEFAULT_FPS, held_frames, write_bvh
 from idhand.view.export.gltf import write_rigged_glb
+from idhand.view.export.mano import mano_here, write_mano
 from idhand.view.export.openxr import write_openxr
 from idhand.view.export.parameters import write_npz
 from idhand.view.export.rig import check_motions
@@ -16,7 +17,7 @@ from idhand.view.export.usd import check_usd, write_usd
 from idhand.view.mesh import check_model, usable_hands, write_obj, write_ply
 from idhand.view.motion import HandMotion
 
-Format = Literal["glb", "obj", "ply", "npz", "bvh", "openxr", "usd"]
+Format = Literal["glb", "obj", "ply", "npz", "bvh", "openxr", "usd", "mano"]
 
 _Meshes = Callable[[Path, Sequence[HandResult]], None]
 _Motions = Callable[[Path, Sequence[HandMotion], FittableHand, float], None]
@@ -56,6 +57,10 @@ EXPORTS: dict[Format, Export] = {
         motions=lambda path, motions, model, _: write_openxr(path, motions, model),
     ),
     "usd": Export(suffix=".usdc", motions=write_usd),
+    "mano": Export(
+        suffix=".mano.npz",
+        motions=lambda path, motions, model, _: write_mano(path, motions, model),
+    ),
 }
 """All formats by name."""
 
@@ -64,7 +69,7 @@ def check_formats(formats: Sequence[Format]) -> None:
     """Refuse what cannot be written, before any work is done for it.
 
     Raises:
-        ValueError: If a format is not known or lacks its library.
+        ValueError: If a format is not known or lacks its library or model.
     """
     _chosen(formats)
 
@@ -90,7 +95,7 @@ def export_photo(
 
     Raises:
         ValueError: If no hand is usable, the model is not the one of the hands, or a format is not
-            known or lacks its library. Nothing was written then.
+            known or lacks its library or model. Nothing was written then.
         OSError: If a file cannot be written; those before it are whole.
     """
     chosen = _chosen(formats)
@@ -139,8 +144,8 @@ def export_motion(
 
     Raises:
         ValueError: If there is no motion, the model is not theirs, `fps` is not positive or so
-            high that a BVH would not end, or a format is not known or lacks its library. Nothing
-            was written then.
+            high that a BVH would not end, or a format is not known or lacks its library or model.
+            Nothing was written then.
         OSError: If a file cannot be written; those before it are whole.
     """
     chosen = _chosen(formats)
@@ -186,4 +191,6 @@ def _chosen(formats: Sequence[Format]) -> list[Export]:
         )
     if "usd" in formats:
         check_usd()
+    if "mano" in formats:
+        mano_here()
     return [EXPORTS[form] for form in dict.fromkeys(formats)]
