@@ -429,6 +429,38 @@ def test_killed_and_resumed_is_as_if_nothing_had_been(
     assert contents(folder) == contents(undisturbed)
 
 
+def write_interrupted(folder: Path) -> None:
+    """With Ctrl-C while the writer holds a lock that the pool's thread needs."""
+    be_alone()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ordinary = writing_module.wait
+
+    def wait(tasks: Any, *rest: Any) -> Any:
+        lock = next(iter(tasks))._condition
+        lock.acquire()
+        os.kill(os.getpid(), signal.SIGINT)
+        lock.release()
+        return ordinary(tasks, *rest)
+
+    writing_module.wait = wait
+    try:
+        write_shards(Fake(delay_s=0.01), folder, workers=2)
+    except KeyboardInterrupt:
+        os._exit(130)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks the writer")
+def test_an_interrupt_leaves_no_lock_taken(tmp_path: Path):
+    context = multiprocessing.get_context("fork")
+    writer = context.Process(target=write_interrupted, args=(tmp_path / "set",))
+    writer.start()
+    writer.join(20)
+    code = writer.exitcode
+    if code is None:
+        os.killpg(writer.pid or 0, signal.SIGKILL)
+    assert code == 130, "it waits for ever, or went on"
+
+
 def test_an_interrupt_leaves_no_process_and_no_half_file(tmp_path: Path, undisturbed: Path):
     def interrupt(found: int, made: int) -> None:
         if made > PER_SHARD:

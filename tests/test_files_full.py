@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from idhand.assets import open_hand
+from idhand.assets import add_hand, open_hand
+from idhand.assets.carrying import carried_over
+from idhand.assets.mano import mano_hand
+from idhand.assets.resampled import resampled_hand
 from idhand.data.manifest import Manifest
 from idhand.fusion import CovarianceCalibration
 from idhand.media.writing import write_image
@@ -98,9 +101,14 @@ def room_for(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_file_without_its_last_byte_is_none(tmp_path: Path, name: str):
+def test_a_file_without_its_last_byte_is_none(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
     if name == "usd":
         pytest.importorskip("pxr")
+    if name == "mano":
+        monkeypatch.setenv("IDHAND_HANDS", str(tmp_path / "hands"))
+        add_hand(mano_hand(resampled_hand(), carried_over))
     (tmp_path / "whole").mkdir()
     WRITERS[name](tmp_path / "whole")
     (whole,) = (tmp_path / "whole").iterdir()

@@ -242,8 +242,9 @@ def test_every_export_is_written_and_read_back(
 ) -> None:
     """Meshes exactly; skeletons but for the pose correctives, which have no place in them."""
     model = second_hand()
-    paths = export_photo(tmp_path, "a", both_sides, model, list(get_args(Format)))
-    assert len(paths) >= len(get_args(Format))
+    forms = [form for form in get_args(Format) if form != "mano"]  # which needs MANO
+    paths = export_photo(tmp_path, "a", both_sides, model, forms)
+    assert len(paths) >= len(forms)
     by_suffix = {"".join(path.suffixes): path for path in paths}
     within_corrective = {"atol": 3e-3, "rtol": 0}
     glb = Gltf(tmp_path / "a.glb")

@@ -38,6 +38,7 @@ from idhand.data.manifest import (
     shuffled_sequences,
 )
 from idhand.files import replacing
+from idhand.interrupts import interrupts_between
 
 ESTIMATE_SAMPLES = 8
 """Made before the work begins, to know how much room the set needs. It also fills the caches that
@@ -215,6 +216,21 @@ class _Pool:
 
     def write(self, manifest: Manifest, missing: list[str], progress: Progress) -> Manifest:
         """Have the missing shards made; the manifest on disk grows with each."""
+        with interrupts_between() as check:
+            try:
+                return self._written(manifest, missing, progress, check)
+            finally:
+                self.stop.set()
+                self.executor.shutdown(cancel_futures=True)
+                remove_leftovers(self.folder)
+
+    def _written(
+        self,
+        manifest: Manifest,
+        missing: list[str],
+        progress: Progress,
+        check: Callable[[], None],
+    ) -> Manifest:
         found = manifest.num_done
         progress(found, 0)
         plan = manifest.plan
@@ -229,16 +245,13 @@ class _Pool:
                     manifest = manifest.with_shards(_as_listed(task.result(), manifest))
                     manifest.save(self.folder)
                 progress(found, self.made.value)
+                check()
         except BrokenProcessPool as error:
             raise ChildProcessError(
                 f"a worker process died, perhaps because memory ran out; {manifest.num_done:,} of "
                 f"{manifest.num_samples:,} samples are finished. Run the same again to go on, "
                 "with fewer workers if memory is short"
             ) from error
-        finally:
-            self.stop.set()
-            self.executor.shutdown(cancel_futures=True)
-            remove_leftovers(self.folder)
         return manifest
 
 
