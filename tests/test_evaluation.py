@@ -50,7 +50,6 @@ from idhand.evaluation import (
     rest_errors_mm,
     standard,
 )
-from idhand.evaluation.hands import keypoint_regressor
 from idhand.evaluation.metrics import (
     accelerations_mm,
     aligned_to,
@@ -534,7 +533,7 @@ def test_regressed_joints_of_mesh_only_methods(model: FittableHand, samples: lis
         evaluate(mesh, samples, model, standard())
     with pytest.raises(ValueError, match="have meshes of 7 vertices, hand model 'toy' has 40"):
         evaluate(replace(mesh, verts_cam=np.zeros((12, 7, 3))), samples, model, paper())
-    weights = keypoint_regressor(model)
+    weights = model.keypoint_regressor
     torch.testing.assert_close(weights.sum(1), torch.ones(21).double())
     shuffled = evaluate(mesh, samples, model, paper(weights.flip(0)))
     assert shuffled.mean("mpjpe_root") < 1e-9

@@ -19,7 +19,6 @@ from idhand.evaluation import (
     measure_errors_mm,
     rest_errors_mm,
 )
-from idhand.evaluation.hands import keypoint_regressor
 from idhand.evaluation.metrics import aligned_to, bone_errors_mm, distances_mm
 from idhand.experiments.curve import Point, Variant, calibration_curve
 from idhand.experiments.nets import ExperimentNetworks
@@ -274,7 +273,7 @@ def test_shape_errors_are_those_of_the_meshes():
     errors = shape_errors_mm(MODEL, ours, truth)
     meshes = [MODEL.with_shape(betas).rest_verts for betas in (ours, truth)]
     scaled = aligned_to(meshes[0], meshes[1], "scale", root_shift=torch.zeros(300, 3).double())
-    to_keypoints = keypoint_regressor(MODEL)
+    to_keypoints = MODEL.keypoint_regressor
     expected = {
         "rest_verts": rest_errors_mm(MODEL, ours, truth),
         "rest_verts_scaled": distances_mm(scaled, meshes[1]).mean(1),

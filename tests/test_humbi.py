@@ -154,7 +154,7 @@ def test_a_whole_tree_tells_what_the_release_has_too(root: Path, hands: LabelHan
     assert counts["crops in lists"] == 24 + 2
     said = "\n".join(report.problems)
     assert "subject_52" in said
-    assert "names 1 pictures that are not there (cameras 4)" in said
+    assert "names pictures that are not there, of cameras 4;" in said
     assert len(report.problems) == 1 + 2
     assert all("at most 0.000 mm" in note for note in report.notes)
 
@@ -266,8 +266,8 @@ def test_missing_pieces_are_named(copy: Path):
     shutil.copytree(folder_of(copy, 10).parent, copy / "Hand_401_453" / "subject_10")
     said = "\n".join(opened(copy).check().problems)
     assert "3 pictures without a label are left out" in said
-    assert "names 1 pictures that are not there (cameras 3)" in said
-    assert "has 1 pictures that list.txt does not name (cameras 99)" in said
+    assert "names pictures that are not there, of cameras 3;" in said
+    assert "has pictures that list.txt does not name, of cameras 99;" in said
     assert "subject_10 is there twice" in said
 
 

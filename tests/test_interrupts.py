@@ -1,13 +1,15 @@
 """Signals wait until the block asks for them."""
 
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from idhand.interrupts import interrupts_between
+from idhand.interrupts import interrupts_between, results
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +78,39 @@ def test_other_threads_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.default_int_handler]
+
+
+def twice(number: int) -> int:
+    if number < 0:
+        os._exit(1)
+    return 2 * number
+
+
+def test_results_come_with_their_numbers() -> None:
+    pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+    assert dict(results(pool, twice, [(k,) for k in range(5)])) == {k: 2 * k for k in range(5)}
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(twice, 1)
+
+
+def test_a_process_that_dies_is_named() -> None:
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with pytest.raises(ChildProcessError, match="a worker process died, perhaps because memory"):
+        list(results(pool, twice, [(1,), (-1,)]))
+
+
+def test_an_interrupt_ends_the_pool() -> None:
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    seen = []
+
+    def work() -> None:
+        for number, _ in results(pool, twice, [(k,) for k in range(5)]):
+            seen.append(number)
+            if len(seen) == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert seen, "it came after a result"
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(twice, 1)

@@ -14,11 +14,11 @@ from torch import Tensor
 import idhand
 from idhand.assets import open_hand
 from idhand.assets.children import child_prior
-from idhand.calibration import Anchor, Calibration, calibrate_shape
+from idhand.calibration import Anchor, Calibration, calibrate_shape, photo_uses
 from idhand.detection import HandDetector
 from idhand.geometry import project, rotation_from_vector
 from idhand.hand import ShapePrior
-from idhand.pipeline import PipelineConfig, _photo_uses
+from idhand.pipeline import PipelineConfig
 from idhand.records import Camera, Detection, HandInImage
 from idhand.refinement import (
     Objective,
@@ -383,7 +383,7 @@ def fused(weights: list[float], fit: list[float], disagreement: list[float]) -> 
 def test_each_photo_has_its_own_weight_and_reason() -> None:
     hand, camera, _ = of_demo_photo(0.0)
     photo = in_image(hand, camera)
-    uses = _photo_uses(
+    uses = photo_uses(
         ["no hand found", photo, photo, photo],
         fused([0.9, 0.2, 0.0], fit=[1.0, 5.5, 1.2], disagreement=[0.5, 1.0, 4.5]),
     )

@@ -6,6 +6,7 @@ that the net misplaces on this person is misplaced in every photo: this is the b
 is an unknown with a prior of its own, more photos do not average it away.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from idhand.hand import HAND_LENGTH, FittableHand, ShapePrior
-from idhand.identity import Identity
+from idhand.identity import Identity, PhotoUse
 from idhand.refinement import (
     Objective,
     ObjectiveConfig,
@@ -236,6 +237,24 @@ def calibrate_shape(
         states=states,
         iterations=iterations,
     )
+
+
+def photo_uses(photos: Sequence[object | str], fused: Calibration) -> tuple[PhotoUse, ...]:
+    """Each photo's weight, and the reason if it is small.
+
+    Args:
+        photos: For each photo its hand, or why it has none.
+        fused: From the hands, in their order.
+    """
+    uses: list[PhotoUse] = []
+    used = 0
+    for photo in photos:
+        if isinstance(photo, str):
+            uses.append(PhotoUse(weight=0.0, reason=photo))
+        else:
+            uses.append(PhotoUse(weight=float(fused.weights[used]), reason=fused.reason(used)))
+            used += 1
+    return tuple(uses)
 
 
 def _reweighted(

@@ -21,13 +21,14 @@ from idhand.calibration import (
     RareHandWarning,
     calibrate_shape,
     calibration_with_network,
+    photo_uses,
     surprise_at,
 )
 from idhand.detection import HandDetector, Side
 from idhand.fusion import CovarianceCalibration, FusionConfig, covariance_file, fuse
 from idhand.geometry import intrinsics_from_fov
 from idhand.hand import BonePoints, FittableHand, ShapePrior
-from idhand.identity import Identity, PhotoUse, measure
+from idhand.identity import Identity, measure
 from idhand.lens import Distortion, lens_of
 from idhand.media import check_intrinsics
 from idhand.nets.reading import Reader
@@ -365,7 +366,7 @@ class Pipeline:
             betas=fused.betas.numpy(),
             covariance=fused.covariance.numpy(),
             measurements=measure(self.model, fused.betas.numpy(), fused.covariance.numpy()),
-            photos=_photo_uses(photos, fused),
+            photos=photo_uses(photos, fused),
             K_known="all" if known == len(hands) else "some" if known else "none",
             sides=_sides(hands),
             hand_length_mm=hand_length_mm,
@@ -441,16 +442,3 @@ def _intrinsics_of(
 def _sides(hands: Sequence[HandInImage]) -> tuple[Literal["left", "right"], ...]:
     right = {hand.detection.is_right for hand in hands}
     return (*(("left",) if False in right else ()), *(("right",) if True in right else ()))
-
-
-def _photo_uses(photos: Sequence[HandInImage | str], fused: Calibration) -> tuple[PhotoUse, ...]:
-    """Each photo's weight, and the reason if it is small."""
-    uses: list[PhotoUse] = []
-    used = 0
-    for photo in photos:
-        if isinstance(photo, str):
-            uses.append(PhotoUse(weight=0.0, reason=photo))
-        else:
-            uses.append(PhotoUse(weight=float(fused.weights[used]), reason=fused.reason(used)))
-            used += 1
-    return tuple(uses)

@@ -57,6 +57,44 @@ class DataSet(Protocol):
         ...
 
 
+class ReadOneByOne:
+    """What data sets that read their samples one by one share: slices, iteration and labels.
+
+    Not a `Sequence`, whose checks of types would read pictures from the disk.
+    """
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def _read(self, row: int) -> Sample:
+        """The sample at a place that exists."""
+        raise NotImplementedError
+
+    def _read_label(self, row: int) -> Sample:
+        """The same without its pixels."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self._read(row) for row in range(len(self))[index]]
+        return self._read(range(len(self))[operator.index(index)])
+
+    def __iter__(self) -> Iterator[Sample]:
+        return map(self._read, range(len(self)))
+
+    def label(self, index: int) -> Sample:
+        """See `DataSet.label`."""
+        return self._read_label(range(len(self))[operator.index(index)])
+
+    def labels(self) -> Iterator[Sample]:
+        """See `DataSet.labels`."""
+        return map(self._read_label, range(len(self)))
+
+
 def describe(data: DataSet) -> dict[str, Any]:
     """What fixes the samples of a data set, in types of JSON: for caches and checkpoints."""
     return {"samples": len(data), "source": data.description(), "sha256": data.fingerprint()}

@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-import operator
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
-from idhand.data.dataset import DataSet
+from idhand.data.dataset import DataSet, ReadOneByOne
 from idhand.records import Sample
 
 
-class Joined(Sequence[Sample]):
+class Joined(ReadOneByOne):
     """The samples of several data sets, one set after another: a `DataSet`.
 
     Args:
@@ -30,23 +29,16 @@ class Joined(Sequence[Sample]):
     def __repr__(self) -> str:
         return f"Joined({len(self.parts)} sets: {len(self):,} samples)"
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        part, place = self._place(index)
+    def _read(self, row: int) -> Sample:
+        part, place = self._place(row)
         return part[place]
+
+    def _read_label(self, row: int) -> Sample:
+        part, place = self._place(row)
+        return part.label(place)
 
     def __iter__(self) -> Iterator[Sample]:
         return chain.from_iterable(self.parts)
-
-    def label(self, index: int) -> Sample:
-        """See `DataSet.label`."""
-        part, place = self._place(index)
-        return part.label(place)
 
     def labels(self) -> Iterator[Sample]:
         """See `DataSet.labels`."""
@@ -70,8 +62,7 @@ class Joined(Sequence[Sample]):
         text = json.dumps([part.fingerprint() for part in self.parts])
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _place(self, index: int) -> tuple[DataSet, int]:
+    def _place(self, row: int) -> tuple[DataSet, int]:
         """The part that holds a sample, and the sample's place in it."""
-        row = range(len(self))[operator.index(index)]
         number = int(np.searchsorted(self._ends, row, side="right"))
         return self.parts[number], row - ([0, *self._ends][number])

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from idhand.hand import KEYPOINT_ORDER, HandModel
+from idhand.hand import HandModel
 from idhand.lens import project_px
 from idhand.predictions import Predictions
 from idhand.records import FLIP, Sample
@@ -38,13 +38,6 @@ class Hands:
     def valid(self) -> Bool[Tensor, "batch 21"]:
         """Which keypoints are known."""
         return ~self.keypoints_cam.isnan().any(-1)
-
-
-def keypoint_regressor(model: HandModel) -> Float[Tensor, "21 verts"]:
-    """The model's own: keypoints as weighted sums of vertices, fingertips each one vertex."""
-    tips = torch.zeros(len(model.tip_verts), len(model.template)).to(model.template)
-    tips[torch.arange(len(tips)), list(model.tip_verts)] = 1
-    return torch.cat((model.joint_regressor, tips))[list(KEYPOINT_ORDER)]
 
 
 def predicted_points(rows: Predictions, model: HandModel) -> Hands:

@@ -13,7 +13,6 @@ from idhand.data import DataSet
 from idhand.evaluation.hands import (
     NUM_KEYPOINTS,
     Hands,
-    keypoint_regressor,
     predicted_hands,
     predicted_points,
     true_hands,
@@ -74,7 +73,7 @@ class Protocol:
         if self.joints == "kinematic":
             return None
         if self.regressor is None:
-            return keypoint_regressor(model)
+            return model.keypoint_regressor
         if self.regressor.shape[1] != len(model.template):
             raise ValueError(
                 f"the regressor takes {self.regressor.shape[1]} vertices, hand model "

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from idhand import data
 from idhand.calibration import Anchor, CalibrationConfig, calibrate_shape
-from idhand.evaluation.hands import keypoint_regressor
 from idhand.evaluation.metrics import MM_PER_M, bone_errors_mm
 from idhand.evaluation.shapes import measure_errors_mm
 from idhand.fusion import (
@@ -250,7 +249,7 @@ def shape_errors_mm(
     `rest_verts` wrist on wrist, `rest_verts_scaled` after the best size and position, `bones` the
     mean error of the 20 bone lengths, `hand_length` with its sign taken away.
     """
-    to_keypoints = keypoint_regressor(model)
+    to_keypoints = model.keypoint_regressor
     keypoints = torch.einsum("jv,vad->jad", to_keypoints, _linear(model))
     mesh = _linear(model) - keypoints[0]
     centred = (mesh - mesh.mean(0)).flatten(0, 1)

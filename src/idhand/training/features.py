@@ -8,8 +8,7 @@ import hashlib
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from idhand.data import DataSet, Subset, describe
 from idhand.files import FileKind, read_arrays, read_json, remove_leftovers, replacing
+from idhand.interrupts import results
 from idhand.training.batches import Batch
 from idhand.training.draws import Once, Order
 from idhand.training.examples import CropConfig, batch_of, make_example
@@ -219,18 +219,7 @@ def _made(job: _Job, missing: dict[str, range], workers: int) -> Iterator[str]:
         initializer=_begin,
         initargs=(job,),
     )
-    try:
-        tasks = {pool.submit(_work, name, indices) for name, indices in missing.items()}
-        while tasks:
-            done, tasks = wait(tasks, return_when=FIRST_COMPLETED)
-            yield from (task.result() for task in done)
-    except BrokenProcessPool as error:
-        raise ChildProcessError(
-            f"a worker process died, perhaps because memory ran out; run the same again to go on, "
-            f"with fewer than {workers} workers if memory is short"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    yield from (name for _, name in results(pool, _work, missing.items()))
 
 
 _jobs: list[_Job] = []

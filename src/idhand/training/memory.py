@@ -15,6 +15,7 @@ from torch import Tensor
 from idhand.data import DataSet, describe
 from idhand.detection.roi import CROP_SIZE_PX
 from idhand.geometry import rotation_from_vector, rotation_towards
+from idhand.interrupts import results
 from idhand.nets.crops import box_roi, landmark_roi
 from idhand.records import Sample
 from idhand.training.batches import Batch
@@ -66,12 +67,13 @@ class Labelled:
         ]
         if workers < 2 or len(jobs) < 2:
             return Labelled.joined([_read(*job) for job in jobs])
-        with ProcessPoolExecutor(
+        pool = ProcessPoolExecutor(
             min(workers, len(jobs)),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=start_worker,
-        ) as pool:
-            return Labelled.joined([*pool.map(_read, *zip(*jobs, strict=True))])
+        )
+        parts = dict(results(pool, _read, jobs))
+        return Labelled.joined([parts[number] for number in range(len(jobs))])
 
     @staticmethod
     def joined(parts: Sequence["Labelled"]) -> "Labelled":

@@ -1,7 +1,6 @@
 """DexYCB's pictures with their labels as a `DataSet`."""
 
 import hashlib
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from idhand.data.dataset import without_pixels
+from idhand.data.dataset import ReadOneByOne, without_pixels
 from idhand.data.dexycb.calibration import read_betas, read_intrinsics
 from idhand.data.dexycb.labels import SHAPES, read_parts
 from idhand.data.dexycb.layout import FPS, HEIGHT_PX, SERIALS, WIDTH_PX
@@ -40,7 +39,7 @@ class Shape:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DexYcbData:
+class DexYcbData(ReadOneByOne):
     """Whole pictures of a list, with labels from memory: a `DataSet`."""
 
     root: Path
@@ -104,17 +103,7 @@ class DexYcbData:
         part = f"{self.chosen.protocol} {self.chosen.part}"
         return f"DexYcbData('{self.root}', {part}: {len(self):,} samples)"
 
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[i] for i in range(len(self)))
-
-    def __getitem__(self, index: int) -> Sample:
-        """A sample with its picture.
-
-        Raises:
-            FileNotFoundError: If the picture is missing.
-            ValueError: If it is damaged.
-        """
-        row = range(len(self))[operator.index(index)]
+    def _read(self, row: int) -> Sample:
         rgb = read_picture(self.picture_path(row))
         if rgb.shape != (HEIGHT_PX, WIDTH_PX, 3):
             raise ValueError(
@@ -132,13 +121,11 @@ class DexYcbData:
         number, camera, frame = self.places[index].tolist()
         return self.root / f"{self.recordings[number].stem(kind, camera, frame)}{ending}"
 
-    def label(self, index: int) -> Sample:
-        """See `DataSet.label`; nothing is read."""
-        row = range(len(self))[operator.index(index)]
+    def _read_label(self, row: int) -> Sample:
         return self._sample(row, _NO_PICTURE, None, *self._poses(slice(row, row + 1)))
 
     def labels(self) -> Iterator[Sample]:
-        """See `DataSet.labels`."""
+        """See `DataSet.labels`; poses are decoded by blocks."""
         for start in range(0, len(self), BLOCK):
             rotations, wrists = self._poses(slice(start, start + BLOCK))
             for k in range(len(wrists)):

@@ -1,17 +1,15 @@
 """FreiHAND's pictures with their labels as a `DataSet`."""
 
 import hashlib
-import operator
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from idhand.data.dataset import without_pixels
+from idhand.data.dataset import ReadOneByOne, without_pixels
 from idhand.data.freihand.labels import FREIHAND_V1_MM, REMEDY, Labels, Poses, Split, poses
 from idhand.data.picture_files import read_picture
 from idhand.data.sample_list import SampleList
@@ -43,7 +41,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FreihandData:
+class FreihandData(ReadOneByOne):
     """Whole pictures of a list, with labels from memory."""
 
     tree: "Freihand"
@@ -101,33 +99,18 @@ class FreihandData:
         about = f"{self.chosen.protocol} {self.chosen.part}"
         return f"FreihandData('{self.tree.root}', {about}: {len(self):,} samples)"
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        row = range(len(self))[operator.index(index)]
+    def _read(self, row: int) -> Sample:
         path = self.picture_path(row)
         rgb = _sized(read_picture(path), path)
         return self._sample(row, rgb, self._parts(row))
-
-    def __iter__(self) -> Iterator[Sample]:
-        return map(self.__getitem__, range(len(self)))
 
     def picture_path(self, index: int) -> Path:
         """The file of a sample's picture."""
         place = self.places[index]
         return self.tree.picture_path(place.split, place.number)
 
-    def label(self, index: int) -> Sample:
-        """See `DataSet.label`; nothing is read."""
-        return self._sample(range(len(self))[operator.index(index)], _NO_PICTURE, None)
-
-    def labels(self) -> Iterator[Sample]:
-        """See `DataSet.labels`."""
-        return map(self.label, range(len(self)))
+    def _read_label(self, row: int) -> Sample:
+        return self._sample(row, _NO_PICTURE, None)
 
     def sequences(self) -> list[list[int]]:
         """Every picture is single."""

@@ -153,16 +153,16 @@ def _sound(folder: Path, lines: tuple[Crop, ...], problems: list[str]) -> Iterat
             yield crop
     if missing:
         problems.append(
-            f"{folder / 'list.txt'} names {len(missing)} pictures that are not there (cameras "
-            f"{_some(map(str, missing))}); they are left out"
+            f"{folder / 'list.txt'} names pictures that are not there, of cameras "
+            f"{_some(map(str, missing))}; they are left out"
         )
     if bad:
         problems.append(f"{folder / 'list.txt'} has bad boxes: {_some(bad)}; they are left out")
     extra = sorted(there - {crop.camera for crop in lines})
     if extra:
         problems.append(
-            f"{folder} has {len(extra)} pictures that list.txt does not name (cameras "
-            f"{_some(map(str, extra))}); they are left out"
+            f"{folder} has pictures that list.txt does not name, of cameras "
+            f"{_some(map(str, extra))}; they are left out"
         )
 
 

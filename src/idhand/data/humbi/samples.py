@@ -1,18 +1,16 @@
 """HUMBI's crops with their labels as a `DataSet`."""
 
 import hashlib
-import operator
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
 from idhand.assets.mano_parameters import ManoParameters, from_mano
-from idhand.data.dataset import without_pixels
+from idhand.data.dataset import ReadOneByOne, without_pixels
 from idhand.data.humbi.layout import HandShot
 from idhand.data.humbi.text import (
     CROP_PX,
@@ -75,7 +73,7 @@ def read_label(shot: HandShot) -> HandLabel:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class HumbiData:
+class HumbiData(ReadOneByOne):
     """Crops of a list as pictures of their own, with labels from memory."""
 
     root: Path
@@ -115,14 +113,7 @@ class HumbiData:
         about = f"{self.chosen.protocol} {self.chosen.part}"
         return f"HumbiData('{self.root}', {about}: {len(self):,} samples)"
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        row = range(len(self))[operator.index(index)]
+    def _read(self, row: int) -> Sample:
         path = self.picture_path(row)
         rgb = read_picture(path)
         if rgb.shape[:2] != (CROP_PX, CROP_PX):
@@ -132,22 +123,14 @@ class HumbiData:
             )
         return self._sample(row, rgb)
 
-    def __iter__(self) -> Iterator[Sample]:
-        return map(self.__getitem__, range(len(self)))
-
     def picture_path(self, index: int) -> Path:
         """The file of a sample's picture."""
         number, crop = self.places[index].tolist()
         shot = self.shots[number]
         return shot.picture_path(shot.crops[crop].camera)
 
-    def label(self, index: int) -> Sample:
-        """See `DataSet.label`; nothing is read."""
-        return self._sample(range(len(self))[operator.index(index)], _NO_PICTURE)
-
-    def labels(self) -> Iterator[Sample]:
-        """See `DataSet.labels`."""
-        return map(self.label, range(len(self)))
+    def _read_label(self, row: int) -> Sample:
+        return self._sample(row, _NO_PICTURE)
 
     def sequences(self) -> list[list[int]]:
         """Every picture is single: times are far apart, and unevenly so."""

@@ -2,8 +2,7 @@
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from idhand.data import DataSet, Subset
+from idhand.interrupts import results
 from idhand.methods.detections import DetectedHands
 from idhand.predictions import Predictions
 from idhand.training.processes import start_worker
@@ -86,15 +86,8 @@ def _made(
     pool = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker
     )
-    try:
-        tasks = [pool.submit(_make, make, data, path, rows) for path, rows in missing.items()]
-        yield from (task.result() for task in as_completed(tasks))
-    except BrokenProcessPool as error:
-        raise ChildProcessError(
-            "a worker process died, perhaps because memory ran out; run the same again to go on"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    jobs = [(make, data, path, rows) for path, rows in missing.items()]
+    yield from (path for _, path in results(pool, _make, jobs))
 
 
 def _make(make: Maker[Any], data: DataSet, path: Path, rows: range) -> Path:
