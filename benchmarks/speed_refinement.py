@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from idhand.assets import open_hand
 from idhand.geometry import project, rotation_from_vector
+from idhand.hand import FittableHand
 from idhand.refinement import (
     Objective,
     ObjectiveConfig,
@@ -65,21 +66,27 @@ def _draw(rng: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=rng, dtype=torch.float64)
 
 
-def scene(num: int, seed: int = 0) -> Scene:
-    """Synthetic evidence of `num` hands about 0.5 m away, float64 like the pipeline."""
+def scene(num: int, seed: int = 0, model: FittableHand | None = None) -> Scene:
+    """Synthetic observations of `num` hands about 0.5 m away, float64 like the pipeline.
+
+    Args:
+        num: Hands.
+        seed: Of shapes, poses and noise.
+        model: The open hand if None.
+    """
+    model = model or open_hand()
     rng = torch.Generator().manual_seed(seed)
     config = ObjectiveConfig()
     K = torch.tensor([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]], dtype=torch.float64)
     objective = Objective(
-        model=open_hand(),
+        model=model,
         config=config,
-        prior=open_hand().prior,
+        prior=model.prior,
     )
     space = objective.model.pose_space
-    assert space is not None
     spread = torch.linalg.cholesky(space.covariance)
     angles = space.mean + 0.7 * _draw(rng, num, space.num_dofs) @ spread.T
-    betas = 0.7 * _draw(rng, num, 16)
+    betas = 0.7 * _draw(rng, num, model.num_betas)
     truth = State(
         R=rotation_from_vector(_draw(rng, num, 3)),
         wrist=torch.tensor([0.02, 0.03, 0.5]) + 0.04 * _draw(rng, num, 3),

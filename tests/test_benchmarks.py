@@ -72,3 +72,12 @@ def test_taco_table_has_all_hands() -> None:
     text = import_module("real_truth").taco_report(data)
     assert "WRONG" not in text
     assert text.count("hand length given |") == 4
+
+
+@pytest.mark.slow
+def test_hands_of_manos_form_are_measured() -> None:
+    mano = import_module("mano")
+    assert "| the worst of them | 0." in mano.carrying()
+    assert "betas given" in mano.refining(repeats=1, num=2)
+    assert "hands found" in mano.detecting(2)
+    assert "both sides converted" in mano.conversion()
