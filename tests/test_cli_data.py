@@ -145,3 +145,17 @@ def test_manifest_says_where_official_numbers_begin(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "val" / "manifest.json").read_text())
     assert manifest["source"]["of"]["protocol"] == "dexycb-s1"
     assert "first_numbers" not in manifest["source"]["of"]
+
+
+@pytest.mark.parametrize("place", [".", "W", "calibration/W"])
+@pytest.mark.parametrize("verb", [["data", "prepare"], ["reproduce", "--data"]])
+def test_nothing_is_written_into_the_data_set(
+    verb: list[str], place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = fixture_root()
+    before = sorted(root.iterdir())
+    arguments = ["--protocol", "paper", "--out", str(root / place)]
+    assert main([*verb, str(root), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert f"--out {root / place} lies in the data set {root}; name a folder beside it" in said
+    assert sorted(root.iterdir()) == before

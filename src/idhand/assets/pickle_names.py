@@ -98,8 +98,8 @@ def _filled(shape: Any, dtype: Any, data: Any, order: Any = "C") -> np.ndarray:
 
 def bytes_text(number: int) -> str:
     """A number of bytes for people."""
-    if number < 10_000:
-        return f"{number} bytes"
+    if number < 100_000:
+        return f"{number:,} bytes"
     return f"{number / 1e6:.1f} MB" if number < 1e15 else "absurdly many bytes"
 
 

@@ -128,7 +128,10 @@ class _Machine:
             step = steps.get(code)
             if step is None:
                 opcode = bytes([code])
-                raise RefusedError(f"it {_FORBIDDEN.get(opcode, f'has the opcode {opcode!r}')}")
+                other = (
+                    f"has the opcode {opcode!r}, which no data need: it is damaged, or no pickle"
+                )
+                raise RefusedError(f"it {_FORBIDDEN.get(opcode, other)}")
             step(self)
         raise RefusedError(f"it has more than {self.max_steps} steps")
 

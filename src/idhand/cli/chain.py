@@ -6,7 +6,7 @@ from typing import Any
 from idhand.assets import mano_hands
 from idhand.cli import EXIT_FINE
 from idhand.cli.common import num_cores, progress, say, terminate_as_interrupt, writable_folder
-from idhand.cli.data_sets import label_hands
+from idhand.cli.data_sets import check_apart, label_hands
 from idhand.data.trees import open_tree
 from idhand.experiments.chain import plan
 from idhand.experiments.chain.config import ChainConfig
@@ -71,6 +71,7 @@ def chain_input(command: Any, workers: int) -> ChainInput:
             f"a data set of the kind {tree.kind} has no protocol '{command.protocol}'; it has "
             f"{', '.join(tree.protocols)}"
         )
+    check_apart(command.out, tree)
     return TreeInput(
         tree=tree, protocol=command.protocol, hands=label_hands(), partial=command.partial,
         workers=workers, note=say, bar=_Bar(),

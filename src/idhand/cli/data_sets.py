@@ -117,6 +117,7 @@ def prepare(command: "Prepare") -> int:
         only: dict[Part, SampleList] = {command.only: lists[command.only]}
         lists = only
     hands = label_hands()
+    check_apart(command.out, tree)
     out = writable_folder(command.out)
     problems = _problems(lists)
     with only_writer(out), terminate_as_interrupt():
@@ -129,6 +130,16 @@ def prepare(command: "Prepare") -> int:
         _write_left_out(out, problems)
     tell(problems)
     return EXIT_PROBLEMS if problems else EXIT_FINE
+
+
+def check_apart(out: Path, tree: Tree) -> None:
+    """Keep results out of the publishers' folders.
+
+    Raises:
+        ValueError: If the output would lie in the data set.
+    """
+    if out.resolve().is_relative_to(tree.root.resolve()):
+        raise ValueError(f"--out {out} lies in the data set {tree.root}; name a folder beside it")
 
 
 def _prepare_part(
