@@ -102,6 +102,7 @@ def test_missing_calibration_is_named(tmp_path: Path) -> None:
     [
         ("betas: !!python/object/apply:os.system ['touch pwned']", "names a Python object"),
         ("betas: !!python/name:os.system", "names a Python object"),
+        ("a: " + "[" * 400 + "]" * 400, "nested too deeply"),
         ("a: &a [1]\nb: [" + ", ".join(["*a"] * 20) + "]", "more than 10 YAML aliases"),
         ("betas: [1, 2", "not readable as YAML"),
         ("- 1\n- 2", "no names with values"),

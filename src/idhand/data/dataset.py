@@ -3,6 +3,7 @@
 import hashlib
 import json
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
@@ -57,22 +58,22 @@ class DataSet(Protocol):
         ...
 
 
-class ReadOneByOne:
+class ReadOneByOne(ABC):
     """What data sets that read their samples one by one share: slices, iteration and labels.
 
     Not a `Sequence`, whose checks of types would read pictures from the disk.
     """
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
+    @abstractmethod
     def _read(self, row: int) -> Sample:
         """The sample at a place that exists."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read_label(self, row: int) -> Sample:
         """The same without its pixels."""
-        raise NotImplementedError
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...

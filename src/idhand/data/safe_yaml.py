@@ -1,6 +1,8 @@
-"""YAML of data sets: plain values and tuples; whatever names another Python object is refused."""
+"""YAML of strangers: plain values and tuples; whatever names another Python object is refused."""
 
+import re
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,39 @@ from idhand.files import existing_file
 MAX_BYTES = 1_000_000
 """Files of calibration have a few hundred."""
 MAX_ALIASES = 10
-"""A file of aliases of aliases could fill the memory."""
+"""Each can repeat all that was before it, so that few make a file endless."""
+MAX_DEPTH = 50
+"""Of brackets."""
 TUPLE_TAG = "tag:yaml.org,2002:python/tuple"
 """How PyYAML writes a Python tuple."""
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain values and tuples, and hardly any aliases, which such files have no use for."""
+class PlainLoader(yaml.SafeLoader):
+    """Plain values, and hardly any aliases, which such files have no use for."""
 
     num_aliases = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """As PyYAML's, counting aliases."""
         self.num_aliases += self.check_event(yaml.AliasEvent)
         if self.num_aliases > MAX_ALIASES:
             raise ValueError(f"it has more than {MAX_ALIASES} YAML aliases")
         return super().compose_node(parent, index)
+
+
+def check_nesting(text: str) -> None:
+    """Refuse lists of lists of lists before the parser, which would need minutes to find out.
+
+    Raises:
+        RecursionError: If they are deeper than any file of cameras.
+    """
+    depths = accumulate(1 if char in "[{" else -1 for char in re.findall(r"[][{}]", text))
+    if max(depths, default=0) > MAX_DEPTH:
+        raise RecursionError("it is nested too deeply")
+
+
+class _Loader(PlainLoader):
+    """Tuples, too."""
 
 
 def _tuple(loader: yaml.SafeLoader, node: Any) -> Any:
@@ -50,7 +70,9 @@ def read_yaml(path: Path, remedy: str) -> Mapping[str, Any]:
     if len(data) > MAX_BYTES:
         raise ValueError(f"{path} has {len(data):,} bytes, too many for such a file; {remedy}")
     try:
-        values = yaml.load(data.decode("utf-8"), Loader=_Loader)
+        text = data.decode("utf-8")
+        check_nesting(text)
+        values = yaml.load(text, Loader=_Loader)
     except yaml.constructor.ConstructorError as error:
         tag = str(error.problem).removeprefix("could not determine a constructor for the tag ")
         raise ValueError(

@@ -2,10 +2,8 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,16 +12,13 @@ import numpy as np
 import yaml
 from jaxtyping import Float
 
+from idhand.data.safe_yaml import PlainLoader, check_nesting
 from idhand.files import existing_file
 from idhand.lens import Lens, LensModel, distortion_array, lens_of
 from idhand.media.cameras import check_intrinsics
 
 MAX_BYTES = 500_000
 """Camera files have a few hundred."""
-MAX_DEPTH = 50
-"""Of brackets in YAML."""
-MAX_ALIASES = 10
-"""In YAML; each can repeat all that was before it, so that few make a file endless."""
 _K_NAMES = ("K", "camera_matrix", "Camera_Matrix", "cameraMatrix", "mtx", "M1", "K1")
 _DIST_NAMES = (
     *("dist", "D", "d", "distortion_coefficients", "Distortion_Coefficients", "distCoeffs"),
@@ -118,16 +113,8 @@ def _record(data: bytes) -> Mapping[str, Any]:
     return record
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain values, and OpenCV's matrices as dictionaries."""
-
-    num_aliases = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self.num_aliases += self.check_event(yaml.AliasEvent)
-        if self.num_aliases > MAX_ALIASES:
-            raise ValueError(f"it has more than {MAX_ALIASES} YAML aliases")
-        return super().compose_node(parent, index)
+class _Loader(PlainLoader):
+    """OpenCV's matrices as dictionaries, too."""
 
 
 def _opencv_matrix(loader: yaml.SafeLoader, node: Any) -> Any:
@@ -139,9 +126,7 @@ _Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _opencv_matrix)
 
 def _yaml(text: str) -> object:
     """YAML with or without OpenCV's header, which is not YAML."""
-    depths = accumulate(1 if char in "[{" else -1 for char in re.findall(r"[][{}]", text))
-    if max(depths, default=0) > MAX_DEPTH:  # the parser would need minutes to find out
-        raise RecursionError
+    check_nesting(text)
     lines = [line for line in text.splitlines() if not line.startswith("%YAML")]
     try:
         record = next(iter(yaml.load_all("\n".join(lines), Loader=_Loader)), None)
