@@ -26,7 +26,7 @@ from idhand.detection.palms import (
     tile_corners,
     weighted_nms,
 )
-from idhand.detection.roi import Roi, crop, roi_from_landmarks
+from idhand.detection.roi import Roi, box_overlap, crop, roi_from_landmarks
 from idhand.detection.sides import (
     SideConfig,
     checked_side,
@@ -641,3 +641,18 @@ def test_tracking_names_the_hand_that_is_lost(detector: HandDetector):
     assert voted is not None
     assert voted.is_right
     assert voted.right_probability == second.right_probability < 0.2
+
+
+def test_a_reading_far_smaller_than_its_box_is_not_its_hand(detector: HandDetector):
+    rgb, points = tile(8)
+    low, high = points.min(0), points.max(0)
+    for growth, is_read in ((0.0, True), (0.3, True), (0.65, False)):
+        margin = growth * (high - low)
+        box = np.concatenate((low - margin, high + margin))
+        assert (detector.in_box(rgb, box) is not None) == is_read, growth
+
+
+def test_the_overlap_of_boxes_is_over_their_union():
+    points = np.linspace([0.0, 0.0], [4.0, 2.0], 21)
+    for box, overlap in (([0, 0, 4, 2], 1.0), ([2, 0, 6, 2], 1 / 3), ([9, 9, 12, 12], 0.0)):
+        assert math.isclose(box_overlap(points, np.array(box, float)), overlap)

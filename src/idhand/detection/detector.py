@@ -15,6 +15,7 @@ from idhand.detection.readings import Reading, distinct, merged, num_sure
 from idhand.detection.roi import (
     CROP_SIZE_PX,
     Roi,
+    box_overlap,
     check_near,
     checked_box,
     crop,
@@ -25,6 +26,14 @@ from idhand.records import Detection
 
 MAX_TILED_ASPECT = 20
 """Longer over shorter side of an image up to which its tiles are as high or wide as it is."""
+
+BOX_ROTATIONS = 4
+"""Rotations in which a known box is read. Eight find 1.5 % more hands of the studio's validation
+pictures, but with more gross errors."""
+LEAST_BOX_OVERLAP = 0.2
+"""A reading whose landmarks' box shares less with the known box is not of its hand (intersection
+over union): landmarks drawn together in a spot, or on another hand. Of 637 pictures two have such
+readings, both far from the truth; a right reading of a box with twice the sides has 0.25."""
 
 VIEWS = ((-1, False), (1, True), (1, False), (-1, True), (0, False), (0, True))
 """Views of one hand in the order of use: turn in units of `view_rotation_deg`, mirrored or not."""
@@ -180,9 +189,11 @@ class HandDetector:
     ) -> Detection | None:
         """Read the hand in a box that is known already, as data sets give it.
 
-        The palm detector is not used. If an upright reading finds no hand, the box is read in
-        `num_rotations` rotations, and the one with the highest score is read again: of the studio's
-        validation pictures, 7 % are missed instead of 9.
+        The palm detector is not used. The box is read upright and turned by one, two and three
+        quarters, because an upright reading can be sure of itself and yet take a hand that points
+        down for one that points up. Each is read again, and the one that is surest in both readings
+        is taken: of 137 hands that point anywhere, 3 instead of 21 were off by more than a fifth of
+        the box. It costs four times the time of an upright reading.
 
         Args:
             rgb: The image, 0..255.
@@ -205,16 +216,17 @@ class HandDetector:
     ) -> Reading | None:
         low, high = box_px[:2], box_px[2:]
         side = max(self.config.box_scale * float((high - low).max()), 1.0)
-        square = Roi(center_px=(low + high) / 2, size_px=side, angle_rad=0.0)
-        upright = self._read(rgb, [square])
-        sure = upright[0].presence >= self.config.presence_threshold
-        found = self._second_look(rgb, upright, views) if sure else []
-        if not found:
-            step = 2 * np.pi / max(self.config.num_rotations, 1)
-            turns = range(1, self.config.num_rotations)
-            turned = [replace(square, angle_rad=step * turn) for turn in turns]
-            best = max(upright + self._read(rgb, turned), key=lambda r: r.presence)
-            found = self._second_look(rgb, [best], views)
+        first = self._turned(rgb, (low + high) / 2, side, BOX_ROTATIONS)
+        again = self._read(rgb, [self._landmark_roi(r.points_px) for r in first])
+        pairs = [
+            (a.presence + b.presence, a)
+            for a, b in zip(first, again, strict=True)
+            if box_overlap(b.points_px, box_px) >= LEAST_BOX_OVERLAP
+        ]
+        if not pairs:
+            return None
+        _, surest = max(pairs, key=lambda pair: pair[0])
+        found = self._second_look(rgb, [surest], views)
         return found[0] if found else None
 
     def _whole(
@@ -331,12 +343,24 @@ class HandDetector:
         count = self.config.num_rotations
         if count == 0:
             return []
-        center, side = np.array([(w - 1) / 2, (h - 1) / 2]), float(max(h, w))
-        angles = [2 * np.pi * i / count for i in range(count)]
-        rois = [Roi(center_px=center, size_px=side, angle_rad=angle) for angle in angles]
-        best = max(self._read(rgb, rois), key=lambda r: r.presence)
+        center = np.array([(w - 1) / 2, (h - 1) / 2])
+        turned = self._turned(rgb, center, float(max(h, w)), count)
+        best = max(turned, key=lambda r: r.presence)
         found = self._second_look(rgb, [best], views)
         return [r for r in found if r.presence >= self.config.search_presence]
+
+    def _turned(
+        self,
+        rgb: UInt8[np.ndarray, "height width 3"],
+        center_px: Float[np.ndarray, " 2"],
+        size_px: float,
+        num_rotations: int,
+    ) -> list[Reading]:
+        """Readings of a square in rotations that divide the circle, the first one upright."""
+        angles = [2 * np.pi * i / num_rotations for i in range(num_rotations)]
+        return self._read(
+            rgb, [Roi(center_px=center_px, size_px=size_px, angle_rad=a) for a in angles]
+        )
 
     def _detections(
         self,

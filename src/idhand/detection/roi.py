@@ -126,3 +126,12 @@ def crop(rgb: UInt8[np.ndarray, "height width 3"], roi: Roi) -> UInt8[np.ndarray
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     out = cv2.warpAffine(np.ascontiguousarray(part), M, (CROP_SIZE_PX, CROP_SIZE_PX), flags=flags)
     return np.asarray(out, np.uint8)
+
+
+def box_overlap(points_px: Float[np.ndarray, "21 2"], box_px: Float[np.ndarray, " 4"]) -> float:
+    """Intersection over union of the points' box and another."""
+    low = np.maximum(points_px.min(0), box_px[:2])
+    high = np.minimum(points_px.max(0), box_px[2:])
+    shared = np.clip(high - low, 0, None).prod()
+    areas = np.ptp(points_px, axis=0).prod() + (box_px[2:] - box_px[:2]).prod()
+    return float(shared / (areas - shared))
