@@ -128,7 +128,7 @@ def test_other_files_are_left_alone(tmp_path: Path):
     assert (tmp_path / "lists" / "mine.txt").read_text() == "mine"
 
 
-# ------------------------------------------------------------------------------- sets and partings
+# ------------------------------------------------------------------------------- sets and splits
 
 
 def labelled(subjects: str, sequences: Sequence[str | None] | None = None) -> MemoryData:
@@ -214,25 +214,25 @@ def test_recordings_stay_together():
     """All cameras and frames of a recording are on one side; halves differ by at most one."""
     takes = [f"take-{k // 6}/camera-{k % 3}" for k in range(30)] * 2
     data = labelled("a" * 30 + "b" * 30, takes)
-    parted = kept_apart([*data.labels()], 3)
+    split = kept_apart([*data.labels()], 3)
     sides: dict[tuple[str, str], set[bool]] = {}
     for sample in data:
         assert sample.subject is not None
-        is_calibrating = sample.id in parted.calibration[sample.subject]
+        is_calibrating = sample.id in split.calibration[sample.subject]
         sides.setdefault((sample.subject, recording_of(sample)), set()).add(is_calibrating)
-        assert is_calibrating != (sample.id in parted.evaluated)
+        assert is_calibrating != (sample.id in split.evaluated)
     assert all(len(side) == 1 for side in sides.values())
     for who in "ab":
         assert sum(side == {True} for (person, _), side in sides.items() if person == who) == 2
     alone = kept_apart([s for s in data.labels() if s.subject == "a"], 3)
-    assert alone.calibration["a"] == parted.calibration["a"], "whoever else is there"
+    assert alone.calibration["a"] == split.calibration["a"], "whoever else is there"
     other = kept_apart([*data.labels()], 4)
-    assert other.calibration != parted.calibration
+    assert other.calibration != split.calibration
     one = kept_apart([*labelled("aab", ["x", "x", "y"]).labels()], 0)
     assert not one.calibration
     assert one.left_out[0] == "a has only one recording, so there is none to keep apart"
-    assert set(overlapping([*data.labels()]).calibration["a"]) <= set(parted.evaluated) | set(
-        parted.calibration["a"]
+    assert set(overlapping([*data.labels()]).calibration["a"]) <= set(split.evaluated) | set(
+        split.calibration["a"]
     )
 
 
@@ -252,11 +252,11 @@ def test_shapes_by_every_rule():
     found = predictions.found.copy()
     found[[0, 3, 40]] = False
     predictions = replace(predictions, found=found)
-    parted = overlapping(
+    split = overlapping(
         [replace(scene(0)[0], id=n, subject=w) for n, w in
          zip(predictions.sample_id, predictions.subject, strict=True)]
     )  # fmt: skip
-    shapes = calibrated(predictions, parted, MODEL, None, seed=0)
+    shapes = calibrated(predictions, split, MODEL, None, seed=0)
     assert predictions.betas is not None
     assert predictions.confidence is not None
     for who in truth:

@@ -20,7 +20,7 @@ from idhand.experiments import bench as bench_module
 from idhand.experiments import reproduce as reproduce_module
 from idhand.experiments.chain.config import ChainConfig
 from idhand.experiments.chain.kept import Stages
-from idhand.experiments.chain.networks import Schooling, preset_of
+from idhand.experiments.chain.networks import Trainings, preset_of
 from idhand.experiments.chain.sets import Fold, Sets
 from idhand.experiments.presets import ReproduceConfig, Row
 from idhand.experiments.reproduce import Results, reproduce
@@ -147,12 +147,12 @@ def sets() -> Sets:
 
 def training_of(config: ChainConfig) -> Any:
     """The baseline's, and the files that it and the 2D network start from."""
-    schooling = Schooling(
+    trainings = Trainings(
         stages=Stages(root=Path("none"), note=print, begins=print), sets=sets(), config=config,
         group=Group(), needs=(),
     )  # fmt: skip
     training = preset_of("baseline", sets(), config, sets().folds[0])
-    starts = [str(schooling.imagenet(name)) for name in ("baseline", "points")]
+    starts = [str(trainings.imagenet(name)) for name in ("baseline", "points")]
     return training.name, training.loop.num_workers, training.origin(), starts
 
 

@@ -1,15 +1,22 @@
 """The lines that take a researcher from a data set of others to a score, as people type them."""
 
 import json
+import re
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from idhand.cli import main
-from idhand.fixtures import freihand, humbi
+from idhand.fixtures import dexycb, freihand, humbi
+from idhand.identity import Identity
 from idhand.predictions import Predictions
+from idhand.training import presets
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def run(line: str) -> int:
@@ -69,3 +76,102 @@ def test_humbi_is_prepared(
     assert "paper-humbi train: " in told
     assert "paper-humbi test: " in told
     assert run("data shapes W/train --mano F/mano --out W/true") == 0
+
+
+# ---------------------------------------------------------------- DexYCB and the paper's chain
+
+PEOPLE = (0, 6, 7, 8)
+"""Of DexYCB's: one who trains, one who validates and two to test on, by the paper's protocol."""
+
+
+@pytest.fixture(scope="module")
+def small_dexycb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some of the people, two recordings of the right hand of each, seen by two cameras."""
+    root = tmp_path_factory.mktemp("small") / "dexycb"
+    config = dexycb.DexYcbFixture()
+    dexycb.begin_dexycb(root, config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dexycb, "SERIALS", dexycb.SERIALS[:2])
+        for subject in PEOPLE:
+            for number in range(2):
+                dexycb.write_sequence(root, config, subject, number)
+    return root
+
+
+def documented_lines() -> list[str]:
+    """What section 12 of docs/method.md has for the original's commands, in its order."""
+    section = (DOCS / "method.md").read_text("utf-8").partition("## 12.")[2].partition("\n## ")[0]
+    rows = [row for row in section.splitlines() if row.startswith("| ")]
+    ours = [row.rsplit("|", 2)[1] for row in rows if "comparison methods" not in row]
+    lines = re.findall(r"`idhand ([^`]+)`", "".join(ours))
+    return [line for line in lines if " W/" in line or "DEXYCB --" in line if "…" not in line]
+
+
+@pytest.mark.slow
+def test_the_originals_commands(
+    here: Path,
+    small_dexycb: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Each line of the table, with small networks that learn for a step."""
+
+    def small(preset: Any) -> Any:
+        def config(model: Any) -> Any:
+            large = preset(model)
+            return replace(large, net=replace(large.net, backbone="resnet18"))
+
+        return config
+
+    for name in ("paper_baseline", "paper_identity"):
+        monkeypatch.setitem(presets.PRESETS, name, small(presets.PRESETS[name]))
+    assert run("assets export --format mano --out M") == 0
+    lines = documented_lines()
+    verbs = [line.split()[0] for line in lines]
+    assert (verbs.count("data"), verbs.count("train"), verbs.count("calibrate")) == (3, 4, 1)
+    assert {"predict", "evaluate", "refine"} < set(verbs)
+    for line in lines:
+        words = re.sub(r" --imagenet \S+", "", line.replace("DEXYCB", str(small_dexycb)))
+        flags = {
+            "train": " --steps 1 --workers 1",
+            "data": "" if " shapes " in line else " --partial",
+        }
+        mano = "" if "--mano" in line else " --mano M"
+        assert run(words + flags.get(line.split()[0], "") + mano) == 0, line
+    again = next(line for line in lines if "--shapes true" in line)
+    assert run(again.replace("--shapes true", "--shapes W/calibrated") + " --mano M") == 0
+    assert run("evaluate W/true_adam.npz --data W/test --protocol paper --mano M") == 0
+    assert "paper's Adam" in capsys.readouterr().out
+    names = {path.name for path in (here / "W" / "true").glob("*.hand.json")}
+    assert names == {"subject-08.hand.json", "subject-09.hand.json"}
+    for name in names:
+        found, true = (Identity.load(here / "W" / f / name) for f in ("calibrated", "true"))
+        assert found.model == true.model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("protocol", "rows"), [("paper", 6), ("dexycb-loso", 4)])
+def test_the_chain_on_dexycb(here: Path, small_dexycb: Path, protocol: str, rows: int):
+    assert run("assets export --format mano --out M") == 0
+    line = f"reproduce --data {small_dexycb} --protocol {protocol} --partial --mano M"
+    assert run(f"{line} --recipe hand --steps 2 --workers 1 --out R") == 0
+    text = (here / "R" / "summary.md").read_text("utf-8")
+    assert "## 1. A calibrated shape is at most 0.7 times" in text
+    assert len(list((here / "R" / "evaluated").iterdir())) == rows
+    assert len(list((here / "R" / "optimised").iterdir())) == 2 * rows
+    people = "2 people: too few" if protocol == "paper" else "4 people"
+    assert people in text
+
+
+@pytest.mark.slow
+def test_the_chain_on_humbi(here: Path, monkeypatch: pytest.MonkeyPatch):
+    small = partial(humbi.HumbiFixture, subjects=(1, 2, 4), times=2, cameras=2)
+    monkeypatch.setattr(humbi, "HumbiFixture", small)
+    assert run("assets export --format mano --out M") == 0
+    assert run("data fixture humbi --out F/humbi") == 0
+    line = "reproduce --data F/humbi --protocol paper-humbi --mano M --recipe hand --steps 2"
+    assert run(f"{line} --workers 1 --out H") == 0
+    shapes = json.loads((here / "H" / "shapes" / "shapes.json").read_text("utf-8"))
+    assert {"top_10", "ours"} <= set(shapes["uses"]["overlap"])
+    (ours,) = shapes["uses"]["apart"]["ours"].values()
+    assert ours["pictures"] <= 2, "one of two times"

@@ -27,7 +27,7 @@ from idhand.data.trees import LabelHands, Tree, open_tree
 from idhand.fixtures.layer import posed_mano
 from idhand.geometry import project
 from idhand.records import FLIP
-from tests.dexycb_tree import fixture_root, hands, opened
+from tests.dexycb_tree import copied, fixture_root, hands, opened
 
 
 def sequence(
@@ -90,6 +90,8 @@ def test_setups_have_the_published_numbers_of_sequences(
         for part, choice in PROTOCOLS[f"dexycb-{name}"].parts.items()
     }
     assert [len(o.sequences) for o in orders.values()] == [train, val, test]
+    choices = PROTOCOLS[f"dexycb-{name}"].parts.values()
+    assert [c.num_published(right_alone=False) for c in choices] == [train, val, test]
     ids = [name for order in orders.values() for name in order.ids()]
     assert len(set(ids)) == len(ids) == 1000 * 8 * 2  # every picture is in one part
 
@@ -109,6 +111,8 @@ def test_left_out_people_are_calibrated_and_tested_on_other_sequences() -> None:
     names = [{s.folder for s in half} for half in halves]
     assert not names[0] & names[1]
     assert [len(half) for half in halves] == [250, 250]
+    published = [c.num_published(right_alone=True) for c in protocol.parts.values()]
+    assert published == [251, 250], "501 right-hand sequences, 51 of them subject-08's"
     assert all(s.is_right for half in halves for s in half)
     assert {s.subject for s in halves[0]} == {s.subject for s in halves[1]} == set(range(10))
 
@@ -148,7 +152,8 @@ def test_lists_leave_out_frames_without_a_hand(tree: DexYcb) -> None:
         assert labels.labelled.any(0).tolist() == world.tolist()
         own = [name for name in ids if name.startswith(recording.folder)]
         assert len(own) == 8 * world.sum()
-    assert lists["test"].counts[0].expected == 104_128
+    expected = {count.what: count.expected for count in lists["test"].counts}
+    assert expected == {"sequences": 200, "labelled hands": 104_128}
     assert any(not labels.labelled.all() for _, labels in tree.labels())
 
 
@@ -165,7 +170,9 @@ def test_paper_takes_right_hands_within_the_picture(tree: DexYcb) -> None:
             and (sample.keypoints_px <= (640, 480)).all()
         ]
         assert list(chosen.ids) == wanted
-    assert lists["train"].counts[0].expected == 177_656
+    expected = {count.what: count.expected for count in lists["train"].counts}
+    assert expected["sequences"] == 350
+    assert expected["right hands, labelled"] == 177_656
     every = sum(len(chosen) for chosen in tree.lists("dexycb-s1").values())
     assert sum(map(len, lists.values())) < every - 2 * 8  # some hands leave the picture
 
@@ -220,6 +227,26 @@ def test_without_models_samples_have_keypoints_alone(tree: DexYcb) -> None:
         assert all(value is None for value in known) != sample.is_right
     assert data.fingerprint() != tree.data(chosen).fingerprint()
     assert data.fingerprint() == tree.data(chosen, LabelHands(right=hands().right)).fingerprint()
+
+
+def test_both_sides_may_share_a_calibration(tmp_path: Path) -> None:
+    """The publishers' layout does not forbid it; each side still means its own hand model."""
+    root = copied(tmp_path, 0)
+    metas = sorted(root.glob("*-subject-01/*/meta.yml"))
+    for meta in metas:
+        meta.write_text(meta.read_text().replace("_left", "_right"))
+    assert len(metas) == 2
+    tree = opened(root, tmp_path)
+    assert len({recording.mano_calib for recording in tree.layout.sequences}) == 1
+    data = tree.data(tree.lists("dexycb-s1", partial=True)["train"], hands())
+    names = {sample.is_right: sample.model for sample in data.labels()}
+    models = hands()
+    assert models.right is not None
+    assert models.left is not None
+    assert names == {True: models.right.name, False: models.left.name}
+    assert all(np.isfinite(s.rotations).all() for s in data.labels() if s.rotations is not None)
+    of_right = tree.data(data.chosen, LabelHands(right=models.right))
+    assert all((s.model is None) != s.is_right for s in of_right.labels())
 
 
 def posed(file: ManoFile, betas: np.ndarray, pose: np.ndarray) -> np.ndarray:

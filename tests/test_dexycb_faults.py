@@ -296,7 +296,9 @@ def test_cut_and_strange_pictures_are_named(tmp_path: Path) -> None:
     path = tmp_path / "color_000000.jpg"
     path.write_bytes(source)
     assert picture_fault(path) is None
-    assert read_picture(path).shape == (480, 640, 3)
+    assert read_picture(path, 640, 480).shape == (480, 640, 3)
+    with pytest.raises(ValueError, match="640 × 480 pixels instead of 480 × 640"):
+        read_picture(path, 480, 640)
     for content, fault in (
         (source[: len(source) // 2], "is cut off"),
         (b"no picture at all", "is damaged"),
@@ -306,6 +308,6 @@ def test_cut_and_strange_pictures_are_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         assert fault in (picture_fault(path) or "")
         with pytest.raises(ValueError, match=str(path)):
-            read_picture(path)
+            read_picture(path, 640, 480)
     path.unlink()
     assert "is missing" in (picture_fault(path) or "")

@@ -19,6 +19,7 @@ from idhand.data.humbi.text import Crop, read_cameras
 from idhand.data.prepared import Prepared
 from idhand.data.trees import LabelHands, Tree
 from idhand.evaluation.official_hands import freihand_regressor
+from idhand.experiments.chain.shapes import kept_apart, recording_of
 from idhand.fixtures.humbi import CAMERAS, HumbiFixture, write_humbi
 from idhand.records import FLIP
 
@@ -115,6 +116,21 @@ def test_crops_have_a_camera_of_their_own(root: Path):
         assert sample.betas is sample.rotations is sample.model is None, "no hand model was given"
 
 
+def test_all_cameras_see_one_recording(root: Path, hands: LabelHands):
+    """So pictures of one hand at one time never both calibrate and are evaluated."""
+    tree = opened(root)
+    labels = [s for s in tree.data(everything(tree), hands).labels() if s.is_right]
+    recordings = {sample.id: recording_of(sample) for sample in labels}
+    assert all(name == place + name[-8:] for name, place in recordings.items())
+    split = kept_apart(labels, 0)
+    assert set(split.calibration) == {sample.subject for sample in labels}
+    for ids in split.calibration.values():
+        assert len(ids) == 3, "one of two times, by all three cameras"
+        assert len({recordings[name] for name in ids}) == 1
+    calibrating = {recordings[name] for ids in split.calibration.values() for name in ids}
+    assert not calibrating & {recordings[name] for name in split.evaluated}
+
+
 def test_squares_keep_points_and_cameras_together(root: Path, hands: LabelHands):
     tree = opened(root)
     source = Prepared(tree.data(everything(tree), hands))
@@ -167,12 +183,18 @@ def spoiled_cameras(text: str) -> str:
     return "\n".join(lines[:-1])
 
 
+def with_a_fourth_column(text: str) -> str:
+    lines = text.splitlines()
+    return "\n".join(f"{line} 1" if line.count(" ") == 2 else line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("name", "spoil", "said"),
     [
         ("intrinsic.txt", spoiled_cameras, "damaged or no camera file"),
         ("extrinsic.txt", lambda text: text.replace("0 3\n", "0 x\n"), "damaged or no camera file"),
         ("extrinsic.txt", lambda text: "", "is empty"),
+        ("extrinsic.txt", with_a_fourth_column, "rows of 4 numbers instead of 3"),
         ("intrinsic.txt", lambda text: text.replace("0 3\n", "0 5\n"), "has no camera 5"),
         ("intrinsic.txt", lambda text: "a\nb\nc\n0 0\n" + "0 0 0\n" * 3, "that no camera has"),
     ],

@@ -301,6 +301,22 @@ def test_a_profile_of_one_hand_is_refused_by_the_other(
         me.check_model(left)
 
 
+def test_a_profile_serves_the_same_hand_with_other_fingertips(
+    right: FittableHand, left: FittableHand
+) -> None:
+    for model in (right, left):
+        me = Identity(
+            model=model.shape_name, betas=np.zeros(10), covariance=np.eye(10), measurements={}
+        )
+        for tips in ("freihand", "smplx", "manopth", "1,2,3,4,5"):
+            other = with_tips(model, tips)
+            me.check_model(other)
+            assert other.shape_name == model.name
+            assert with_tips(other, "manopth").shape_name == model.name
+    with pytest.raises(ValueError, match="in use"):
+        me.check_model(with_tips(right, "freihand"))
+
+
 # ---------------------------------------------------------------- names
 
 

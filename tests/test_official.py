@@ -462,6 +462,30 @@ def test_ours_and_what_is_written_from_ours_score_alike(
         assert sorted(read_dexycb_results(file)) == [40, 42, 44, 51, 53], "the toolkit's numbers"
 
 
+def test_joints_by_a_regressor_of_ones_own(
+    tmp_path: Path, made: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str]
+):
+    """One that puts all keypoints onto the same vertex knows of no error about the wrist."""
+    data, ours = made("dexycb")
+    matrix = np.zeros((21, 778))
+    matrix[:, 100] = 1
+    np.save(tmp_path / "regressor.npy", matrix)
+
+    def error(*flags: str) -> float:
+        out = tmp_path / str(len(flags))
+        flags = ("--data", str(data), "--protocol", "paper", "--out", str(out), *flags)
+        assert main(["evaluate", str(ours), *flags]) == 0
+        (report,) = json.loads((out / "report.json").read_text())
+        return report["metrics"]["mpjpe_root"]["mean"]
+
+    assert error() > 1
+    assert error("--regressor", str(tmp_path / "regressor.npy")) == 0
+    capsys.readouterr()
+    flags = ["--data", str(data), "--regressor", str(tmp_path / "regressor.npy")]
+    assert main(["evaluate", str(ours), *flags]) == 2
+    assert "--regressor is for joints from the vertices" in capsys.readouterr().err
+
+
 def test_perfect_predictions_of_a_prepared_set_have_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -82,6 +82,14 @@ class HandModel:
     tip_verts: tuple[int, ...]
     """Vertices of the five fingertips, thumb to little finger."""
     is_right: bool = True
+    betas_of: str | None = None
+    """Name of the model whose betas mean the same hands, if this one differs from it by nothing but
+    its fingertips."""
+
+    @property
+    def shape_name(self) -> str:
+        """What profiles call the model: the same for models whose betas mean the same hands."""
+        return self.betas_of or self.name
 
     @property
     def num_betas(self) -> int:

@@ -71,7 +71,7 @@ class Identity:
         Raises:
             ValueError: If the profile was made with another hand model.
         """
-        if self.model != model.name or len(self.betas) != model.num_betas:
+        if self.model != model.shape_name or len(self.betas) != model.num_betas:
             raise ValueError(
                 f"this profile was made with hand model '{self.model}' ({len(self.betas)} betas), "
                 f"but '{model.name}' ({model.num_betas} betas) is in use; calibrate again with it"

@@ -362,7 +362,7 @@ class Pipeline:
         fused = self.fuse(hands, anchor)
         known = sum(not hand.camera.is_guess for hand in hands)
         person = Identity(
-            model=self.model.name,
+            model=self.model.shape_name,
             betas=fused.betas.numpy(),
             covariance=fused.covariance.numpy(),
             measurements=measure(self.model, fused.betas.numpy(), fused.covariance.numpy()),

@@ -189,7 +189,8 @@ class Sample:
     id: str
     """Unique within the data set."""
     sequence: str | None
-    """Name of the sequence, for frames of a video."""
+    """Name of the sequence, for frames of a video; RECORDING/CAMERA where several cameras have seen
+    the same at the same time."""
     time_s: float | None
     """Within the sequence."""
 

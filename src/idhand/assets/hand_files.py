@@ -35,7 +35,7 @@ _PARTS: Mapping[str, type] = {
     "measures": Measures,
     "prior": ShapePrior,
 }
-_OWN = tuple(f.name for f in fields(HandModel) if f.name not in ("name", "is_right"))
+_OWN = tuple(f.name for f in fields(HandModel) if f.name not in ("name", "is_right", "betas_of"))
 _TUPLES = ("parents", "tip_verts", "names")
 """Fields that are tuples, not tensors."""
 _OPTIONAL = ("pose_basis", "pose_space.components")

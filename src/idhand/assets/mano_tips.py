@@ -78,12 +78,16 @@ def _numbers(text: str) -> tuple[int, ...]:
 def with_tips(model: Model, tips: str | tuple[int, ...]) -> Model:
     """A hand of MANO's with the fingertips of another convention, and the name that says so.
 
+    Its betas mean the same hands as before, so profiles serve both.
+
     Raises:
         ValueError: As `tip_verts`.
     """
     base = base_name(model.name)
     chosen = tip_verts(tips, is_right=not is_left_name(base))
-    return replace(model, name=name_with_tips(base, chosen), tip_verts=chosen)
+    name = name_with_tips(base, chosen)
+    betas_of = base if name != base else None
+    return replace(model, name=name, tip_verts=chosen, betas_of=betas_of)
 
 
 def is_mano_name(name: str) -> bool:

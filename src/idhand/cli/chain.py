@@ -1,7 +1,7 @@
 """The paper's whole chain, for `idhand reproduce`: flags → a run, and what is said of it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from idhand.assets import mano_hands
 from idhand.cli import EXIT_FINE
@@ -16,8 +16,11 @@ from idhand.experiments.chain.sets import ChainInput, PreparedFolder, Sets
 from idhand.files import existing_file
 from idhand.training.processes import Group, process_group
 
+if TYPE_CHECKING:
+    from idhand.cli.reproduce import Command
 
-def run_chain(command: Any) -> int:
+
+def run_chain(command: "Command") -> int:
     """Do it, say where the results are and return the exit code.
 
     Args:
@@ -55,7 +58,7 @@ def run_chain(command: Any) -> int:
     return EXIT_FINE
 
 
-def chain_input(command: Any, workers: int) -> ChainInput:
+def chain_input(command: "Command", workers: int) -> ChainInput:
     """Where the pictures come from.
 
     Raises:

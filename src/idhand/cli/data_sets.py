@@ -186,7 +186,12 @@ def write_shapes(folder: Path, out: Path) -> int:
             stem = file.removesuffix(".hand.json") + (f"_{name}" if len(names) > 1 else "")
             covariance = np.zeros((len(betas), len(betas)))
             measurements = measure(model, betas, covariance)
-            me = Identity(model=name, betas=betas, covariance=covariance, measurements=measurements)
+            me = Identity(
+                model=model.shape_name,
+                betas=betas,
+                covariance=covariance,
+                measurements=measurements,
+            )
             with outcome.guard(out / f"{stem}.hand.json"):
                 me.save(out / f"{stem}.hand.json")
                 verts = model.with_shape(torch.from_numpy(betas)).rest_verts.numpy()

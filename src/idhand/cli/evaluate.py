@@ -10,6 +10,7 @@ from typing import Annotated, Literal, get_args
 from tyro.conf import Positional, arg
 
 from idhand.assets import hand
+from idhand.assets.mano_tips import read_keypoint_regressor
 from idhand.cli import EXIT_FINE, official
 from idhand.cli.common import count, labelled_model, progress, say, writable_folder
 from idhand.data import DataSet, Shards
@@ -65,6 +66,9 @@ class Command:
     protocol: Literal["standard", "paper", official.Benchmark] = "standard"
     """standard: all our metrics; paper: the same with regressed joints; dexycb-s0 to s3, freihand:
     the benchmark's own scores, on its test set."""
+    regressor: Annotated[Path | None, arg(metavar="FILE")] = None
+    """With regressed joints: a .npy that takes MANO's 778 vertices to 21 keypoints, instead of the
+    hand model's own, e.g. that of the ECCV 2022 paper's code."""
     write: Annotated[Path | None, arg(metavar="FILE")] = None
     """With --protocol dexycb-... or freihand: also write the hands as the benchmark's result file
     (text; pred.json or pred.zip)."""
@@ -74,7 +78,17 @@ class Command:
         """Whose own scores are asked for, if any's."""
         return next((name for name in get_args(official.Benchmark) if name == self.protocol), None)
 
+    @property
+    def is_regressed(self) -> bool:
+        """Whether joints come from the vertices."""
+        return self.joints == "regressed" or self.protocol == "paper"
+
     def __post_init__(self):
+        if self.regressor is not None and (self.benchmark is not None or not self.is_regressed):
+            raise ValueError(
+                "--regressor is for joints from the vertices; add --protocol paper or --joints "
+                "regressed, or leave it out"
+            )
         if self.write is not None and self.benchmark is None:
             raise ValueError(
                 "--write writes a benchmark's result file; name the benchmark with --protocol "
@@ -95,8 +109,8 @@ def main(command: Command) -> int:
         return EXIT_FINE
     loaded = [_loaded(path, shards) for path in command.predictions]
     out = None if command.out is None else writable_folder(command.out)
-    is_regressed = command.joints == "regressed" or command.protocol == "paper"
-    protocol = paper() if is_regressed else standard()
+    regressor = None if command.regressor is None else read_keypoint_regressor(command.regressor)
+    protocol = paper(regressor) if command.is_regressed else standard()
     models = [hand(each.model or labelled_model(shards)) for each in loaded]
     reports = [
         evaluate(each, _labels(shards, each), model, protocol)

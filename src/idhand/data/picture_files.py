@@ -15,12 +15,17 @@ _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """The last mark of a whole file."""
 
 
-def read_picture(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+def read_picture(path: Path, width_px: int, height_px: int) -> UInt8[np.ndarray, "height width 3"]:
     """A JPEG or PNG as RGB, as it is stored: Exif's orientation is not looked at.
+
+    Args:
+        path: The file.
+        width_px: That all pictures of the data set have.
+        height_px: The same.
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is damaged or cut off.
+        ValueError: If it is damaged or cut off, or has another size.
     """
     data = existing_file(path).read_bytes()
     end = _ENDS["PNG"] if data.startswith(b"\x89PNG") else _ENDS["JPEG"]
@@ -30,6 +35,11 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
         raise ValueError(f"{path} is damaged or cut off; copy or unpack it again")
+    if pixels.shape[:2] != (height_px, width_px):
+        raise ValueError(
+            f"{path} has {pixels.shape[1]} × {pixels.shape[0]} pixels instead of {width_px} × "
+            f"{height_px}; copy or unpack it again"
+        )
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
 
 

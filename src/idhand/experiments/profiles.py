@@ -158,7 +158,7 @@ def _profile(
 ) -> Identity:
     assert shape.covariance is not None
     return Identity(
-        model=model.name,
+        model=model.shape_name,
         betas=shape.betas,
         covariance=shape.covariance,
         measurements=measure(model, shape.betas, shape.covariance),

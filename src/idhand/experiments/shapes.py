@@ -66,7 +66,7 @@ def split_pictures(detected: DetectedHands, *, seed: int, overlap: bool) -> Spli
 
     Args:
         detected: Of the whole set.
-        seed: Of the parting; a person's does not depend on who else is in the set.
+        seed: Of the split; a person's does not depend on who else is in the set.
         overlap: Evaluate on all pictures, as the paper does.
     """
     calibration: dict[str, list[int]] = {}

@@ -22,6 +22,8 @@ EVERYONE = frozenset(range(NUM_SUBJECTS))
 EVERY_CAMERA = tuple(range(len(SERIALS)))
 TRIALS = 5
 """In a row of each subject, with the same object."""
+NUM_RIGHT = {subject: 51 if subject == 7 else 50 for subject in EVERYONE}
+"""Sequences of right hands of each subject in the published release."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,16 @@ class Choice:
             if s.subject in self.subjects
             and (self.positions is None or s.position in self.positions)
         )
+
+    def num_published(self, *, right_alone: bool) -> int:
+        """How many sequences it takes of the published release.
+
+        Args:
+            right_alone: Of right hands; not of a choice by positions.
+        """
+        own = NUM_SEQUENCES if self.positions is None else len(self.positions)
+        each = [NUM_RIGHT[k] if right_alone else own for k in self.subjects]
+        return sum(each if self.half is None else (len(range(self.half, n, 2)) for n in each))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,8 +52,8 @@ class DexYcbData(ReadOneByOne):
     intrinsics: dict[int, Float[np.ndarray, "3 3"]]
     """By camera."""
     hands: LabelHands
-    shapes: dict[str, Shape]
-    """By the name of the calibration."""
+    shapes: dict[tuple[str, bool], Shape]
+    """By the name of the calibration and the side (right: True), which may share one."""
     masks: bool
     first_numbers: dict[str, int]
     """In the toolkit's result files: folder of a sequence's camera → number of its first frame.
@@ -82,7 +82,7 @@ class DexYcbData(ReadOneByOne):
             for name, array in arrays.items():
                 array[rows] = getattr(labels, name)[cameras, frames]
         cameras = sorted(set(places[:, 1].tolist()))
-        calibs = {r.mano_calib: r.is_right for r in recordings if hands.of_side(r.is_right)}
+        calibs = {_shape_key(r) for r in recordings if hands.of_side(r.is_right)}
         return DexYcbData(
             root=tree.root,
             chosen=chosen,
@@ -91,7 +91,7 @@ class DexYcbData(ReadOneByOne):
             labels_of=arrays,
             intrinsics={c: read_intrinsics(tree.root, SERIALS[c]) for c in cameras},
             hands=hands,
-            shapes={name: _shape(tree.root, name, hands, side) for name, side in calibs.items()},
+            shapes={key: _shape(tree.root, *key, hands) for key in sorted(calibs)},
             masks=masks,
             first_numbers=_first_numbers(tree, chosen),
         )
@@ -104,12 +104,7 @@ class DexYcbData(ReadOneByOne):
         return f"DexYcbData('{self.root}', {part}: {len(self):,} samples)"
 
     def _read(self, row: int) -> Sample:
-        rgb = read_picture(self.picture_path(row))
-        if rgb.shape != (HEIGHT_PX, WIDTH_PX, 3):
-            raise ValueError(
-                f"{self.picture_path(row)} has {rgb.shape[1]} × {rgb.shape[0]} pixels instead of "
-                f"{WIDTH_PX} × {HEIGHT_PX}; unpack the publishers' archive again"
-            )
+        rgb = read_picture(self.picture_path(row), WIDTH_PX, HEIGHT_PX)
         parts = read_parts(self._file(row, "labels", ".npz")) if self.masks else None
         return self._sample(row, rgb, parts, *self._poses(slice(row, row + 1)))
 
@@ -170,18 +165,14 @@ class DexYcbData(ReadOneByOne):
     ) -> tuple[Float[np.ndarray, "rows 16 3 3"], Float[np.ndarray, "rows 3"]]:
         """Rotations and wrists of some samples; NaN where the side has no hand model."""
         pose = self.labels_of["pose_m"][rows].astype(np.float64)
-        calibs = [self.recordings[n].mano_calib for n in self.places[rows, 0].tolist()]
+        recordings = [self.recordings[n] for n in self.places[rows, 0].tolist()]
         rotations = np.full((len(pose), 16, 3, 3), np.nan)
         wrists = np.full((len(pose), 3), np.nan)
         for is_right in (True, False):
             model = self.hands.of_side(is_right)
-            own = [
-                k
-                for k, n in enumerate(self.places[rows, 0].tolist())
-                if self.recordings[n].is_right == is_right and calibs[k] in self.shapes
-            ]
+            own = [k for k, recording in enumerate(recordings) if recording.is_right == is_right]
             if own and model is not None:
-                betas = np.stack([self.shapes[calibs[k]].betas for k in own])
+                betas = np.stack([self.shapes[_shape_key(recordings[k])].betas for k in own])
                 placed = placed_hands(model, pose[own], betas, is_right=is_right)
                 rotations[own] = placed.rotations.numpy()
                 wrists[own] = placed.wrist_cam.numpy()
@@ -198,7 +189,7 @@ class DexYcbData(ReadOneByOne):
         number, camera, frame = self.places[row].tolist()
         recording = self.recordings[number]
         points = self.labels_of["joint_2d"][row].astype(np.float64)
-        shape = self.shapes.get(recording.mano_calib)
+        shape = self.shapes.get(_shape_key(recording))
         sample = Sample(
             rgb=rgb,
             K=self.intrinsics[camera].copy(),
@@ -259,7 +250,12 @@ def _first_numbers(tree: "DexYcb", chosen: SampleList) -> dict[str, int]:
     return tree.official_order(chosen.protocol, chosen.part).first_numbers()
 
 
-def _shape(root: Path, calib: str, hands: LabelHands, is_right: bool) -> Shape:
+def _shape_key(recording: Recording) -> tuple[str, bool]:
+    """Of a recording's hand in `DexYcbData.shapes`."""
+    return recording.mano_calib, recording.is_right
+
+
+def _shape(root: Path, calib: str, is_right: bool, hands: LabelHands) -> Shape:
     """A subject's hand.
 
     Raises:

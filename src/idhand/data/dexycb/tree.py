@@ -170,7 +170,8 @@ class DexYcb:
         ids: list[str] = []
         problems: list[str] = []
         num_labelled = 0
-        for sequence, labels in self.labels(chosen_sequences(self.layout, choice, settings)):
+        sequences = chosen_sequences(self.layout, choice, settings)
+        for sequence, labels in self.labels(sequences):
             problems += labels.problems
             usable = labels.labelled & sequence.pictures
             num_labelled += int(usable[list(choice.cameras)].sum())
@@ -182,7 +183,11 @@ class DexYcb:
                 for frame in np.flatnonzero(usable[camera]).tolist()
             ]
         side = "right hands, labelled" if settings.is_filtered else "labelled hands"
-        counts = [Count(what=side, found=num_labelled, expected=settings.labelled.get(part))]
+        published = choice.num_published(right_alone=settings.is_filtered)
+        counts = [
+            Count(what="sequences", found=len(sequences), expected=published),
+            Count(what=side, found=num_labelled, expected=settings.labelled.get(part)),
+        ]
         if settings.is_filtered:
             counts.append(Count(what="with all 21 points in the picture", found=len(ids)))
         return SampleList(

@@ -100,8 +100,7 @@ class FreihandData(ReadOneByOne):
         return f"FreihandData('{self.tree.root}', {about}: {len(self):,} samples)"
 
     def _read(self, row: int) -> Sample:
-        path = self.picture_path(row)
-        rgb = _sized(read_picture(path), path)
+        rgb = read_picture(self.picture_path(row), SIZE_PX, SIZE_PX)
         return self._sample(row, rgb, self._parts(row))
 
     def picture_path(self, index: int) -> Path:
@@ -143,7 +142,7 @@ class FreihandData(ReadOneByOne):
         path = self.tree.mask_path(place.base)
         if not self.masks or place.split != "training" or not path.is_file():
             return None
-        hand = _sized(read_picture(path), path)[..., 0] > HAND_ABOVE
+        hand = read_picture(path, SIZE_PX, SIZE_PX)[..., 0] > HAND_ABOVE
         return np.where(hand, UNPARTED_HAND, 0).astype(np.uint8)
 
     def _sample(
@@ -187,15 +186,6 @@ class FreihandData(ReadOneByOne):
 
 
 _NO_PICTURE = np.broadcast_to(np.uint8(0), (SIZE_PX, SIZE_PX, 3))
-
-
-def _sized(pixels: UInt8[np.ndarray, "height width 3"], path: Path) -> np.ndarray:
-    if pixels.shape[:2] != (SIZE_PX, SIZE_PX):
-        raise ValueError(
-            f"{path} has {pixels.shape[1]} × {pixels.shape[0]} pixels instead of {SIZE_PX} × "
-            f"{SIZE_PX}; {REMEDY}"
-        )
-    return pixels
 
 
 def distances_mm(

@@ -114,14 +114,7 @@ class HumbiData(ReadOneByOne):
         return f"HumbiData('{self.root}', {about}: {len(self):,} samples)"
 
     def _read(self, row: int) -> Sample:
-        path = self.picture_path(row)
-        rgb = read_picture(path)
-        if rgb.shape[:2] != (CROP_PX, CROP_PX):
-            raise ValueError(
-                f"{path} has {rgb.shape[1]} × {rgb.shape[0]} pixels instead of {CROP_PX} × "
-                f"{CROP_PX}; {REMEDY}"
-            )
-        return self._sample(row, rgb)
+        return self._sample(row, read_picture(self.picture_path(row), CROP_PX, CROP_PX))
 
     def picture_path(self, index: int) -> Path:
         """The file of a sample's picture."""
@@ -133,7 +126,11 @@ class HumbiData(ReadOneByOne):
         return self._sample(row, _NO_PICTURE)
 
     def sequences(self) -> list[list[int]]:
-        """Every picture is single: times are far apart, and unevenly so."""
+        """Every picture is single: times are far apart, and unevenly so.
+
+        A sample's `sequence` still says which crops show the hand at the same time, by other
+        cameras: all but its last part is alike.
+        """
         return [[row] for row in range(len(self))]
 
     def description(self) -> dict[str, Any]:
@@ -194,7 +191,7 @@ class HumbiData(ReadOneByOne):
             parts=None,
             dataset=DATASET,
             id=self.chosen.ids[row],
-            sequence=None,
+            sequence=self.chosen.ids[row],
             time_s=None,
         )
         return without_pixels(sample) if rgb is _NO_PICTURE else sample

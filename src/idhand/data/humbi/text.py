@@ -81,8 +81,8 @@ def read_cameras(folder: Path) -> tuple[dict[int, HumbiCamera], tuple[str, ...]]
         FileNotFoundError: If a file is missing.
         ValueError: If a file is damaged.
     """
-    K_of = _camera_blocks(folder / "intrinsic.txt", 3)
-    pose_of = _camera_blocks(folder / "extrinsic.txt", 4)
+    K_of = _camera_blocks(folder / "intrinsic.txt", (3, 3))
+    pose_of = _camera_blocks(folder / "extrinsic.txt", (4, 3))
     cameras: dict[int, HumbiCamera] = {}
     problems: list[str] = []
     for number, K in K_of.items():
@@ -108,7 +108,7 @@ def read_projections(folder: Path) -> Mapping[int, Float[np.ndarray, "3 4"]]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged.
     """
-    return _camera_blocks(folder / "project.txt", 3)
+    return _camera_blocks(folder / "project.txt", (3, 4))
 
 
 def _camera_fault(K: Float[np.ndarray, "3 3"], pose: Float[np.ndarray, "4 3"]) -> str | None:
@@ -120,8 +120,9 @@ def _camera_fault(K: Float[np.ndarray, "3 3"], pose: Float[np.ndarray, "4 3"]) -
     return None
 
 
-def _camera_blocks(path: Path, rows: int) -> dict[int, np.ndarray]:
-    """Numbers of each camera: after the header a line `0 ID`, then rows of numbers."""
+def _camera_blocks(path: Path, shape: tuple[int, int]) -> dict[int, np.ndarray]:
+    """Numbers of each camera: after the header a line `0 ID`, then rows of so many numbers."""
+    rows = shape[0]
     lines = [line.split() for line in _text(path).splitlines()]
     lines = [line for line in lines if line][HEADER_LINES:]
     blocks: dict[int, np.ndarray] = {}
@@ -131,8 +132,8 @@ def _camera_blocks(path: Path, rows: int) -> dict[int, np.ndarray]:
         for start in range(0, len(lines), rows + 1):
             _, number = lines[start]
             block = np.array(lines[start + 1 : start + 1 + rows], dtype=np.float64)
-            if block.shape[0] != rows or block.shape[1] not in (3, 4):
-                raise ValueError(f"rows of {block.shape[1]} numbers")
+            if block.shape != shape:
+                raise ValueError(f"rows of {block.shape[1]} numbers instead of {shape[1]}")
             if not np.isfinite(block).all():
                 raise ValueError(f"camera {number} has numbers that are not finite")
             blocks[int(number)] = block

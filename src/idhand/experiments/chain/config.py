@@ -39,7 +39,7 @@ class ChainConfig:
     steps: int | None = None
     """Of each training; None: the preset's."""
     seed: int = 0
-    """Of trainings, of the draws of pictures, and of the parting of sequences."""
+    """Of trainings, of the draws of pictures, and of how recordings are split."""
     batch: int | None = None
     """Examples of a training step; None: the preset's."""
     workers: int = 1

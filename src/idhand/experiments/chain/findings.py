@@ -57,11 +57,11 @@ class Findings:
 
     def of(self, row: ChainRow, solver: Solver | None, use: Use) -> Scores:
         """A row's scores on the pictures that are evaluated."""
-        wanted = self.shapes.uses[use].parting.evaluated
+        wanted = self.shapes.uses[use].split.evaluated
         return self.scores[score_key(row, solver)].select(wanted)
 
     def rows(self, use: Use) -> tuple[ChainRow, ...]:
-        """The rows of one way of parting."""
+        """The rows of one split."""
         return tuple(each.row for each in self.evaluated if each.row.use in (None, use))
 
     def shape_errors(self, use: Use, rule: str, name: str) -> dict[str, float]:

@@ -43,7 +43,7 @@ class Trained:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schooling:
+class Trainings:
     """What all trainings of a run share."""
 
     stages: Stages

@@ -85,7 +85,7 @@ def row_predictions(row: ChainRow, seen: Seen, shapes: ShapeStage) -> Prediction
             assert row.use is not None
             each = shapes.uses[row.use]
             known = each.betas[row.rule]
-            return with_shapes(seen, known, each.parting.evaluated, row.label)
+            return with_shapes(seen, known, each.split.evaluated, row.label)
 
 
 def with_shapes(seen: Seen, betas: KnownBetas, wanted: Sequence[str], label: str) -> Predictions:

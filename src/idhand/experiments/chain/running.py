@@ -12,7 +12,7 @@ from idhand.experiments.chain.covariances import keep_covariances
 from idhand.experiments.chain.evaluated import keep_evaluated
 from idhand.experiments.chain.kept import Done, Stages
 from idhand.experiments.chain.lists import keep_lists
-from idhand.experiments.chain.networks import Schooling, Trained
+from idhand.experiments.chain.networks import Trained, Trainings
 from idhand.experiments.chain.optimised import keep_optimised
 from idhand.experiments.chain.predictions import (
     Predicting,
@@ -94,11 +94,11 @@ class Chain:
 
     def _learnt(self, stages: Stages, sets: Sets, *, lists: Done, data: tuple[Done, ...]) -> Path:
         """From the networks on."""
-        schooling = Schooling(
+        trainings = Trainings(
             stages=stages, sets=sets, config=self.config, group=self.group, needs=data,
             progress=self.bar,
         )  # fmt: skip
-        trained = schooling.keep_networks()
+        trained = trainings.keep_networks()
         if self.only == "networks":
             return self.out / "networks"
         work = Predicting(

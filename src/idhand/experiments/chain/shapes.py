@@ -33,7 +33,7 @@ SINGLE = "single pictures"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parting:
+class CalibrationSplit:
     """Which pictures of the test people calibrate, and which are evaluated, as sample ids."""
 
     use: Use
@@ -45,10 +45,10 @@ class Parting:
     """Sentences on people who have too few."""
 
 
-def overlapping(labels: Sequence[Sample]) -> Parting:
+def overlapping(labels: Sequence[Sample]) -> CalibrationSplit:
     """All pictures both calibrate and are evaluated, as in the paper."""
     people = rows_of_people([sample.subject for sample in labels], purpose="calibration")
-    return Parting(
+    return CalibrationSplit(
         use="overlap",
         calibration={who: tuple(labels[row].id for row in rows) for who, rows in people.items()},
         evaluated=tuple(sample.id for sample in labels),
@@ -57,7 +57,7 @@ def overlapping(labels: Sequence[Sample]) -> Parting:
 
 def kept_apart(
     labels: Sequence[Sample], seed: int, calibration_ids: frozenset[str] | None = None
-) -> Parting:
+) -> CalibrationSplit:
     """One half of each person's recordings calibrates, the other is evaluated.
 
     Args:
@@ -81,7 +81,7 @@ def kept_apart(
             evaluated |= others
         else:
             left_out.append(f"{who} has only one recording, so there is none to keep apart")
-    return Parting(
+    return CalibrationSplit(
         use="apart",
         calibration=calibration,
         evaluated=tuple(sample.id for sample in labels if sample.id in evaluated),
@@ -112,16 +112,16 @@ def recording_of(sample: Sample) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrated:
-    """Shapes of one way of parting: name of the rule → person → betas, and how many pictures."""
+    """Shapes of one split: name of the rule → person → betas, and how many pictures."""
 
-    parting: Parting
+    split: CalibrationSplit
     betas: dict[str, dict[str, Float[np.ndarray, " betas"]]]
     num_pictures: dict[str, dict[str, int]]
 
 
 def calibrated(
     baseline: Predictions,
-    parted: Parting,
+    split: CalibrationSplit,
     model: FittableHand,
     calibration: CovarianceCalibration | None,
     seed: int,
@@ -142,7 +142,7 @@ def calibrated(
         numbers.setdefault(rule, {})[who] = len(rows)
 
     fusion = FusionConfig(covariance_calibration=calibration)
-    for who, ids in parted.calibration.items():
+    for who, ids in split.calibration.items():
         rows = [places[name] for name in ids if name in places]
         rows = sorted(row for row in rows if baseline.found[row])
         if not rows:
@@ -155,7 +155,7 @@ def calibrated(
             note(f"top_{TOP_K}", who, [rows[place] for place in order])
         fused = fused_shapes(baseline, {who: rows}, model.prior, fusion)
         note(OURS, who, rows, fused[who].betas)
-    return Calibrated(parting=parted, betas=betas, num_pictures=numbers)
+    return Calibrated(split=split, betas=betas, num_pictures=numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ def keep_shapes(
     """All shapes, their errors, and meshes at rest."""
     known = true_shapes(sets.labels, sets.model)
     truth = {who: known[who].betas for who in sorted(known, key=by_number)}
-    partings: dict[Use, Parting] = {
+    splits: dict[Use, CalibrationSplit] = {
         use: overlapping(sets.labels)
         if use == "overlap"
         else kept_apart(sets.labels, config.seed, sets.calibration_ids)
@@ -190,8 +190,8 @@ def keep_shapes(
 
     def make(folder: Path) -> list[str]:
         found: dict[Use, Calibrated] = {
-            use: calibrated(baseline, parted, sets.model, calibration, config.seed)
-            for use, parted in partings.items()
+            use: calibrated(baseline, split, sets.model, calibration, config.seed)
+            for use, split in splits.items()
         }
         text = json.dumps(_document(found, truth, baseline, sets.model), indent=1)
         with replacing(folder / SHAPES) as temporary:
@@ -202,7 +202,7 @@ def keep_shapes(
     about = {"uses": list(uses), "seed": config.seed}
     done = stages.keep("shapes", about, needs, make)
     document = read_json(done.folder / SHAPES, "run the stage 'shapes' again")
-    return ShapeStage(truth=truth, uses=_read(document, partings), document=document, done=done)
+    return ShapeStage(truth=truth, uses=_read(document, splits), document=document, done=done)
 
 
 def _document(
@@ -225,16 +225,16 @@ def _document(
             }
             for rule, shapes in each.betas.items()
         }
-        uses[use] = {SINGLE: _single(each.parting, truth, baseline, model), **rules}
+        uses[use] = {SINGLE: _single(each.split, truth, baseline, model), **rules}
     return {"true": {who: betas.tolist() for who, betas in truth.items()}, "uses": uses}
 
 
 def _single(
-    parted: Parting, truth: KnownBetas, baseline: Predictions, model: FittableHand
+    split: CalibrationSplit, truth: KnownBetas, baseline: Predictions, model: FittableHand
 ) -> dict[str, Any]:
     """Mean errors of the baseline's shape of one picture, over the pictures that are evaluated."""
     assert baseline.betas is not None
-    wanted = set(parted.evaluated)
+    wanted = set(split.evaluated)
     rows: dict[str, list[int]] = {}
     for row, (name, who) in enumerate(zip(baseline.sample_id, baseline.subject, strict=True)):
         if name in wanted and baseline.found[row]:
@@ -277,13 +277,15 @@ def _write_meshes(
         np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
-def _read(document: Mapping[str, Any], partings: Mapping[Use, Parting]) -> dict[Use, Calibrated]:
+def _read(
+    document: Mapping[str, Any], splits: Mapping[Use, CalibrationSplit]
+) -> dict[Use, Calibrated]:
     """The shapes of a document, numbers as they were."""
     found: dict[Use, Calibrated] = {}
-    for use, parted in partings.items():
+    for use, split in splits.items():
         rules = {k: v for k, v in document["uses"][use].items() if k != SINGLE}
         found[use] = Calibrated(
-            parting=parted,
+            split=split,
             betas={r: {w: np.array(p["betas"]) for w, p in s.items()} for r, s in rules.items()},
             num_pictures={r: {w: p["pictures"] for w, p in s.items()} for r, s in rules.items()},
         )

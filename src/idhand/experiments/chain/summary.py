@@ -177,7 +177,7 @@ def _about(findings: Findings) -> list[str]:
     lines.append(f"- Ours, calibration: {findings.trust}.")
     lines += [f"- {sentence}." for sentence in findings.left_out]
     for use in findings.uses:
-        lines += [f"- {sentence}." for sentence in findings.shapes.uses[use].parting.left_out]
+        lines += [f"- {sentence}." for sentence in findings.shapes.uses[use].split.left_out]
     return lines
 
 
