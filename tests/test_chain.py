@@ -31,7 +31,7 @@ from idhand.experiments.chain.config import ChainConfig
 from idhand.experiments.chain.kept import Stages
 from idhand.experiments.chain.lists import keep_lists
 from idhand.experiments.chain.plan import sentences
-from idhand.experiments.chain.prepared import TreeInput
+from idhand.experiments.chain.prepared import TreeInput, damaged
 from idhand.experiments.chain.running import Chain
 from idhand.experiments.chain.scores import Scores
 from idhand.experiments.chain.sets import PreparedFolder
@@ -141,6 +141,18 @@ def test_every_stage_leaves_its_files(done: Path):
     with np.load(done / "shapes" / "rest_meshes.npz") as meshes:
         assert meshes["overlap/ours"].shape == (2, 1159, 3)
         assert meshes["people"].tolist() == ["dan", "eve"]
+
+
+def test_pictures_that_cannot_be_read_are_counted():
+    ids = ("a", "b", "c")
+    lists: dict[Any, SampleList] = {
+        "train": SampleList(protocol="paper", part="train", ids=ids),
+        "test": SampleList(protocol="paper", part="test", ids=ids),
+    }
+    whole, short = MemoryData(pictures("test")[:3]), MemoryData(pictures("test")[:2])
+    (said,) = damaged(lists, {"train": whole, "test": short})
+    assert said.startswith("1 of the 3 pictures listed for test cannot be read and takes no part")
+    assert damaged(lists, {"train": whole, "test": whole}) == ()
 
 
 def test_rows_are_what_they_say(done: Path):

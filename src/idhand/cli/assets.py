@@ -21,7 +21,7 @@ class Mano:
     Do it once: all other commands then find them by their names. Nothing in the files is run.
     """
 
-    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH...")]
+    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH...", help_behavior_hint="")]
     """MANO_RIGHT.pkl, MANO_LEFT.pkl, an npz with the same keys, or the folder or zip with them
     (mano_v1_2)."""
 
@@ -35,10 +35,13 @@ class List:
 class Command:
     """Hand models beside the built-in one."""
 
-    todo: OmitSubcommandPrefixes[
-        Annotated[Mano, subcommand("mano", prefix_name=False)]
-        | Annotated[List, subcommand("list", prefix_name=False)]
-        | Annotated[Export, subcommand("export", prefix_name=False)]
+    todo: Annotated[
+        OmitSubcommandPrefixes[
+            Annotated[Mano, subcommand("mano", prefix_name=False)]
+            | Annotated[List, subcommand("list", prefix_name=False)]
+            | Annotated[Export, subcommand("export", prefix_name=False)]
+        ],
+        arg(name=""),
     ]
 
 
@@ -75,4 +78,4 @@ def _described(model: FittableHand) -> str:
     zero = model.prior.mean
     length = model.measures.lengths(zero)[model.measures.names.index(HAND_LENGTH)]
     side = "left as shipped, mirrored" if is_left_name(model.name) else "right"
-    return f"{model.name}: {side}, {1e3 * float(length):.0f} mm at zero betas"
+    return f"{model.name}: {side}, hand length {1e3 * float(length):.0f} mm at zero betas"

@@ -16,15 +16,15 @@ Kind = Literal["dexycb", "freihand", "humbi"]
 class Check:
     """Look at a data set: what is there, what is missing, what is damaged.
 
-    Counts stand beside those of the published release. Every fault names the file, the cause and
-    the remedy; the exit code is then 1.
+    Counts stand beside those of the published release; an exclamation mark follows where they
+    differ. Every fault names the file, the cause and the remedy; the exit code is then 1.
     """
 
     root: Positional[Path]
     """Folder that the publishers' archive unpacks to; its kind is recognised."""
     deep: bool = False
     """Also read all labels and the pictures' first and last bytes, and compare labels with the hand
-    models."""
+    models (MANO's, --mano)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class List:
     root: Positional[Path]
     """Folder of the data set."""
     protocol: Annotated[str, arg(metavar="NAME")]
-    """Which pictures, e.g. paper or dexycb-s0; a wrong name lists all."""
+    """Which pictures: paper, dexycb-s0, freihand, paper-humbi or another of docs/datasets.md."""
     out: Annotated[Path, arg(metavar="FOLDER")] = Path()
     """Folder for PROTOCOL_PART.txt; by default the current one."""
     partial: bool = False
@@ -57,7 +57,7 @@ class Prepare:
     root: Positional[Path]
     """Folder of the data set."""
     protocol: Annotated[str, arg(metavar="NAME")]
-    """Which pictures, e.g. paper or dexycb-s0; a wrong name lists all."""
+    """Which pictures: paper, dexycb-s0, freihand, paper-humbi or another of docs/datasets.md."""
     out: Annotated[Path, arg(metavar="FOLDER")]
     """Folder for the shards."""
     size: Annotated[int, arg(metavar="PX")] = 320
@@ -121,12 +121,15 @@ class Fixture:
 class Command:
     """Public data sets as their publishers unpack them: DexYCB, FreiHAND, HUMBI's hands."""
 
-    todo: OmitSubcommandPrefixes[
-        Annotated[Check, subcommand("check", prefix_name=False)]
-        | Annotated[List, subcommand("list", prefix_name=False)]
-        | Annotated[Prepare, subcommand("prepare", prefix_name=False)]
-        | Annotated[Shapes, subcommand("shapes", prefix_name=False)]
-        | Annotated[Fixture, subcommand("fixture", prefix_name=False)]
+    todo: Annotated[
+        OmitSubcommandPrefixes[
+            Annotated[Check, subcommand("check", prefix_name=False)]
+            | Annotated[List, subcommand("list", prefix_name=False)]
+            | Annotated[Prepare, subcommand("prepare", prefix_name=False)]
+            | Annotated[Shapes, subcommand("shapes", prefix_name=False)]
+            | Annotated[Fixture, subcommand("fixture", prefix_name=False)]
+        ],
+        arg(name=""),
     ]
 
 

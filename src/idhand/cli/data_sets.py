@@ -51,15 +51,24 @@ def check(root: Path, *, deep: bool) -> int:
     """Print what is there, and every problem as a sentence."""
     tree = open_tree(root)
     report = tree.check(deep=deep, hands=label_hands() if deep else None)
-    print(f"{tree.kind} in {shown(root)}, with the published release's counts beside\n")
+    print(f"{tree.kind} in {shown(root)}, with the counts of the release beside\n")
     print("\n".join(table(report.counts)))
     for note in report.notes:
         print(note)
     tell(report.problems)
     if report.problems:
         return EXIT_PROBLEMS
-    print("Nothing is missing or damaged.")
+    print(
+        "Nothing is damaged; counts marked ! are not those of the release."
+        if _odd(report.counts)
+        else "Nothing is missing or damaged."
+    )
     return EXIT_FINE
+
+
+def _odd(counts: Sequence[Count]) -> list[Count]:
+    """Those that are not the release's."""
+    return [each for each in counts if each.expected not in (None, each.found)]
 
 
 def table(counts: Sequence[Count]) -> list[str]:
@@ -68,7 +77,7 @@ def table(counts: Sequence[Count]) -> list[str]:
     lines = [f"{'':{width}}  {'found':>9}  {'expected':>9}"]
     for each in counts:
         expected = "" if each.expected is None else f"{each.expected:,}"
-        mark = "  !" if each.expected not in (None, each.found) else ""
+        mark = "  !" if _odd([each]) else ""
         lines.append(f"{each.what:{width}}  {each.found:>9,}  {expected:>9}{mark}")
     return lines
 
@@ -166,7 +175,7 @@ def _write_left_out(out: Path, problems: Sequence[str]) -> None:
         return
     with replacing(path) as temporary:
         temporary.write_text("".join(f"{problem}\n" for problem in problems), "utf-8")
-    say(f"{count(len(problems), 'file')} left out, see {shown(path)}")
+    say(f"{shown(path)} says what was left out, in {count(len(problems), 'line')}")
 
 
 def write_shapes(folder: Path, out: Path) -> int:

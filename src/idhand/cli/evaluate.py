@@ -1,9 +1,10 @@
 """`idhand evaluate`: predictions and the truth of a data set → one table with intervals."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -26,7 +27,9 @@ from idhand.evaluation import (
     paper,
     standard,
 )
+from idhand.evaluation.bootstrap import Interval
 from idhand.evaluation.tables import Cell
+from idhand.experiments.numbers import FEWEST_PEOPLE
 from idhand.files import replacing
 from idhand.predictions import Predictions
 from idhand.records import Sample
@@ -46,8 +49,8 @@ class Command:
     """Compare predictions with the truth of a data set.
 
     Prints a row for each file: mean errors over pictures, in mm, and 95 % intervals over people
-    (over pictures, if the people are unknown). Several files are compared on the pictures that they
-    share, each with the first.
+    if there are ten or more (over pictures, if the people are unknown). Several files are compared
+    on the pictures that they share, each with the first.
     """
 
     predictions: Annotated[
@@ -158,6 +161,11 @@ def results_table(names: Sequence[str], reports: Sequence[Report], metrics: Sequ
     people = count(first.num_subjects, "person", "people")
     if not first.num_subjects:
         people = "unknown people"
+    is_few = 0 < first.num_subjects < FEWEST_PEOPLE and first.intervals_over == "people"
+
+    def shown_as(interval: Interval) -> Interval:
+        return replace(interval, low=math.nan, high=math.nan) if is_few else interval
+
     columns = [Column(name="method"), Column(name="missed")]
     columns += [
         Column(name=METRICS[name].label, unit=METRICS[name].unit, decimals=METRICS[name].decimals)
@@ -167,19 +175,21 @@ def results_table(names: Sequence[str], reports: Sequence[Report], metrics: Sequ
         (
             name,
             report.num_missed,
-            *(report.interval(m, SEED) if m in report.values else None for m in shown),
+            *(shown_as(report.interval(m, SEED)) if m in report.values else None for m in shown),
         )
         for name, report in zip(names, reports, strict=True)
     ]
     for name, report in list(zip(names, reports, strict=True))[1:]:
         both = [m in report.values and m in first.values for m in shown]
         gaps = [
-            difference(report, first, m, SEED) if has else None
+            shown_as(difference(report, first, m, SEED)) if has else None
             for m, has in zip(shown, both, strict=True)
         ]
         rows.append((f"{name} − {names[0]}", None, *gaps))
-    interval = f"95 % interval over {first.intervals_over}"
-    title = f"{count(len(first), 'picture')} of {people}, {protocol}; mean [{interval}]"
+    mean = f"mean [95 % interval over {first.intervals_over}]"
+    if is_few:
+        mean = "mean; too few people for an interval"
+    title = f"{count(len(first), 'picture')} of {people}, {protocol}; {mean}"
     return Table(title=title, columns=tuple(columns), rows=tuple(rows))
 
 

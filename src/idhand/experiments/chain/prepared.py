@@ -31,6 +31,18 @@ def keep_prepared(
     return done, source.shards(done.folder)
 
 
+def damaged(lists: Mapping[Part, SampleList], parts: Mapping[Part, DataSet]) -> tuple[str, ...]:
+    """A sentence on each part that has fewer pictures than its list."""
+    missing = {part: len(lists[part]) - len(parts[part]) for part in lists if part in parts}
+    return tuple(
+        f"{number:,} of the {len(lists[part]):,} pictures listed for {part} cannot be read and "
+        f"{'takes' if number == 1 else 'take'} no part; `idhand data check --deep` names damaged "
+        "files"
+        for part, number in missing.items()
+        if number
+    )
+
+
 def _shard_files(folder: Path) -> list[str]:
     """What is the same after every interruption; the manifest has times."""
     return sorted(path.name for path in folder.glob("shard-*.tar"))

@@ -1,7 +1,7 @@
 """The chain: every stage from what the ones before it have left."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from idhand.experiments.chain.predictions import (
     seen_by_hand_net,
     seen_by_paper,
 )
-from idhand.experiments.chain.prepared import keep_prepared
+from idhand.experiments.chain.prepared import damaged, keep_prepared
 from idhand.experiments.chain.rows import rows_for
 from idhand.experiments.chain.sets import ChainInput, Sets, sets_of
 from idhand.experiments.chain.shapes import keep_shapes
@@ -85,6 +85,7 @@ class Chain:
         if self.only == "prepared":
             return self.out if prepared is None else prepared.folder
         sets = sets_of(dict(parts), hand)
+        sets = replace(sets, left_out=(*damaged(lists, parts), *sets.left_out))
         for sentence in sets.left_out:
             self.note(sentence)
         data = (listed,) if prepared is None else (prepared,)
