@@ -321,6 +321,24 @@ def test_a_data_set_of_others_is_prepared_once(tmp_path: Path):
         prepare(Pictures(), LabelHands())
 
 
+@pytest.mark.parametrize("only", [None, "lists", "prepared"])
+def test_another_protocols_folder_is_not_taken_over(tmp_path: Path, only: Any):
+    """Neither are its results removed, nor its lists taken for those of this protocol."""
+
+    def run(tree: Pictures, only: Any) -> None:
+        source = TreeInput(tree=tree, protocol=tree.protocols[0], hands=HANDS, note=print)
+        Chain(
+            source=source, out=tmp_path, note=print, group=Group(),
+            config=ChainConfig(recipe="hand"), only=only,
+        ).run()  # fmt: skip
+
+    run(Pictures(), "lists")
+    before = {path: path.read_bytes() for path in (tmp_path / "lists").iterdir()}
+    with pytest.raises(ValueError, match="holds the chain of demo, protocol paper, and this is"):
+        run(Pictures(protocols=("paper-s5",)), only)
+    assert {path: path.read_bytes() for path in (tmp_path / "lists").iterdir()} == before
+
+
 HANDS = LabelHands(right=open_hand())
 
 

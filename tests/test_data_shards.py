@@ -658,6 +658,8 @@ def test_damaged_sets_are_sentences(whole: Path):
 def test_manifests_that_cannot_be_used(whole: Path, tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"holds no manifest\.json; name a folder"):
         Shards(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=f"name one of its parts, such as {whole}$"):
+        Shards(whole.parent)  # as is named in haste after `idhand data prepare`
     path = whole / "manifest.json"
     values = json.loads(path.read_text())
     for text, sentence in {

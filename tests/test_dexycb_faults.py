@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import idhand.data.dexycb.labels as labels_module
+from idhand.data.dexycb import DexYcb
 from idhand.data.dexycb.calibration import read_betas, read_extrinsics, read_intrinsics
 from idhand.data.dexycb.labels import read_label, read_parts
 from idhand.data.dexycb.layout import SERIALS
 from idhand.data.picture_files import picture_fault, read_picture
 from idhand.data.safe_yaml import read_yaml
+from idhand.data.sample_list import Part
 from idhand.data.trees import open_tree
 from tests.dexycb_tree import copied, fixture_root, hands, opened
 
@@ -74,11 +76,57 @@ def test_files_without_partners_are_named_and_left_out(tmp_path: Path) -> None:
     assert "files beyond its" in told
     assert "a camera 123456789012 that DexYCB does not have" in told
     assert f"has no camera {SERIALS[6]}" in told
-    ids = tree.lists("dexycb-s1", partial=True)["train"].ids
+    chosen = tree.lists("dexycb-s1", partial=True)["train"]
+    assert [p.partition(" (")[0].rpartition(": ")[2] for p in chosen.problems] == [
+        "1 pictures without labels",
+        "1 labels without pictures",
+        f"{2 * frames_of(tree, camera)} missing frames",
+    ]
+    ids = chosen.ids
     own = [name for name in ids if camera.parent.name in name]
     assert own
     assert not any(f"{SERIALS[3]}/color_{k:06d}" in name for name in own for k in (2, 3))
     assert not any(serial in name for name in own for serial in (SERIALS[5], SERIALS[6]))
+
+
+def frames_of(tree: DexYcb, camera: Path) -> int:
+    """How many frames the recording of a camera's folder has."""
+    (own,) = [s for s in tree.layout.sequences if s.folder.endswith(camera.parent.name)]
+    return own.num_frames
+
+
+def test_a_subject_that_is_there_twice_is_told(tmp_path: Path) -> None:
+    root = copied(tmp_path, 0)
+    shutil.copytree(root / SUBJECT, root / "20200710-subject-01")
+    tree = opened(root, tmp_path)
+    told = f"{root} has two folders of one subject, {SUBJECT} and 20200710-subject-01"
+    assert any(told in problem for problem in tree.check().problems)
+    (problem,) = tree.lists("paper", partial=True)["train"].problems
+    assert f"{told}; the first is used, move the other elsewhere" in problem
+    assert {s.folder.partition("/")[0] for s in tree.layout.sequences} == {SUBJECT}
+
+
+def test_lists_tell_what_they_lack_and_only_of_their_own_cameras(tmp_path: Path) -> None:
+    """A tree that is half unpacked must not give a shorter list of the same name in silence."""
+    root = copied(tmp_path, *range(10))
+    recording = next((root / SUBJECT).glob("*_140000"))
+    whole = opened(root, tmp_path).lists("dexycb-loso")
+    assert not whole["calibration"].problems
+    shutil.rmtree(recording / SERIALS[7])  # which s2 tests on, and neither learns from
+    gap = f"{root}/{SUBJECT}/{recording.name}: "
+    cases: tuple[tuple[str, Part, bool], ...] = (
+        ("dexycb-loso", "calibration", True),
+        ("dexycb-s2", "train", False),
+        ("dexycb-s2", "test", True),
+    )
+    for protocol, part, told in cases:
+        problems = opened(root, tmp_path).lists(protocol)[part].problems
+        assert [gap in problem and "missing frames" in problem for problem in problems] == (
+            [True] if told else []
+        )
+    (recording / "meta.yml").unlink()
+    lists = opened(root, tmp_path).lists("paper")
+    assert all("the sequence is left out" in chosen.problems[0] for chosen in lists.values())
 
 
 def test_missing_calibration_is_named(tmp_path: Path) -> None:
@@ -126,6 +174,24 @@ def test_yaml_reads_tuples(tmp_path: Path) -> None:
     path = tmp_path / "a.yml"
     path.write_text("extrinsics:\n  '8': !!python/tuple\n  - 1.5\n  - -2\n")
     assert read_yaml(path, "")["extrinsics"]["8"] == (1.5, -2)
+
+
+def test_missing_files_of_the_publishers_come_with_the_remedy(tmp_path: Path) -> None:
+    """Nobody has typed their names, so that checking the name is no advice."""
+    with pytest.raises(FileNotFoundError, match=r"a.yml: no such file; unpack it again$"):
+        read_yaml(tmp_path / "a.yml", "unpack it again")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["  fx: 1e7\n  fy: 600\n  ppx: 320\n  ppy: 240", "  fx: 600\n  fy: 600\n  ppx: 1e9\n  ppy: 0"],
+)
+def test_lenses_that_no_camera_has_are_refused(lines: str, tmp_path: Path) -> None:
+    path = tmp_path / "calibration" / "intrinsics" / f"{SERIALS[0]}_640x480.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"color:\n{lines}\n")
+    with pytest.raises(ValueError, match=r"are no camera's of 640 × 480 px; unpack"):
+        read_intrinsics(tmp_path, SERIALS[0])
 
 
 @pytest.mark.parametrize(

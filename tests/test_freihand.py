@@ -1,5 +1,6 @@
 """FreiHAND's tree, read from a fixture that plain MANO formulas made: labels, lists, bad input."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -304,6 +305,25 @@ def test_lists_of_unequal_length_are_refused(copy: Path):
         opened(copy).lists("freihand")
 
 
+def test_labels_that_are_missing_are_never_passed_over_in_silence(copy: Path):
+    """Half an archive must not come out as a smaller set, or as one without poses."""
+    (copy / "training_mano.json").unlink()
+    tree = opened(copy)
+    told = f"{copy / 'training_mano.json'} is missing, so the training pictures have keypoints"
+    assert told in tree.lists("freihand")["train"].problems[0]
+    assert any(told in problem for problem in tree.check().problems)
+    (copy / "training_K.json").unlink()
+    tree = opened(copy)
+    told = f"{copy / 'training_K.json'} is missing, so the training pictures that are there"
+    assert any(told in problem for problem in tree.check().problems)
+    with pytest.raises(ValueError, match=r"is not complete: .*training_K.json is missing, so"):
+        tree.lists("freihand")
+    (chosen,) = tree.lists("freihand", partial=True).values()
+    assert (chosen.protocol, chosen.part, chosen.problems) == ("freihand-partial", "test", ())
+    shutil.rmtree(copy / "training")  # who has the evaluation alone has all of it
+    assert opened(copy).lists("freihand")["test"].protocol == "freihand"
+
+
 @pytest.mark.parametrize(
     ("name", "spoil"),
     [
@@ -336,6 +356,24 @@ def test_folders_above_and_inside_are_told_the_root(root: Path):
         with pytest.raises(ValueError, match=r"a part of FreiHAND; name .*FreiHAND_pub_v2, which"):
             open_freihand(root / inside)
     assert open_freihand(Path(__file__).parent) is None
+    assert open_freihand(Path("/")) is None  # its own parent
+
+
+def test_a_folder_that_may_not_be_read_beside_the_root_is_no_fault(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Such as `lost+found` on a disk of its own, whose permissions nobody should change."""
+    is_file = Path.is_file
+
+    def refused(path: Path) -> bool:
+        if path.parent.name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path)
+
+    (root.parent / "lost+found").mkdir(exist_ok=True)
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(ValueError, match=r"above FreiHAND's root; name .*FreiHAND_pub_v2"):
+        open_freihand(root.parent)
 
 
 def test_version_1_is_refused_by_its_name_and_by_its_labels(

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -386,6 +387,8 @@ class Benchmark(Fake):
 
     name: str = "freihand"
     has_truth: bool = True
+    of: tuple[str, str] = ("dexycb-s0", "test")
+    """Protocol and part."""
 
     def entry(self, index: int) -> dict[str, bytes]:
         sample = benchmark_sample(index, self.name)
@@ -397,7 +400,8 @@ class Benchmark(Fake):
 
     def description(self) -> dict:
         first = {"subject-03/a/836212060125": 40, "subject-03/a/839512060362": 50}
-        return {**super().description(), "prepared": {"first_numbers": first}}
+        of = dict(zip(("protocol", "part"), self.of, strict=True))
+        return {**super().description(), "prepared": {**of, "first_numbers": first}}
 
 
 def benchmark_sample(index: int, name: str):
@@ -418,7 +422,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def made(tmp_path: Path, added: None) -> Callable[..., tuple[Path, Path]]:
-    def make(name: str, **options: bool) -> tuple[Path, Path]:
+    def make(name: str, **options: Any) -> tuple[Path, Path]:
         write_shards(Benchmark(count=5, name=name, **options), tmp_path / "data", workers=1)
         samples = [benchmark_sample(index, name) for index in range(5)]
         found = np.arange(5) != 3
@@ -486,6 +490,18 @@ def test_joints_by_a_regressor_of_ones_own(
     assert "--regressor is for joints from the vertices" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("of", [("dexycb-s1", "test"), ("dexycb-s0", "val")])
+def test_another_setups_pictures_are_not_scored_as_the_benchmarks(
+    made: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str], of: tuple[str, str]
+):
+    """Its numbers are of other pictures, so a result file would be wrong without a word."""
+    data, ours = made("dexycb", of=of)
+    assert main(["evaluate", str(ours), "--data", str(data), "--protocol", "dexycb-s0"]) == 2
+    told = capsys.readouterr().err
+    assert f"the data set is {' '.join(of)}, whose pictures have other numbers" in told
+    assert "name the test set of `idhand data prepare --protocol dexycb-s0`" in told
+
+
 def test_perfect_predictions_of_a_prepared_set_have_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -522,7 +538,7 @@ def test_without_truth_there_is_a_result_file_and_no_score(
 def test_wrong_requests_are_refused_with_the_remedy(
     tmp_path: Path, made: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str]
 ):
-    data, ours = made("freihand")
+    data, ours = made("freihand", of=("dexycb-s1", "test"))
     folder, other = ["--data", str(data)], tmp_path / "other.npz"
     unnumbered = tmp_path / "unnumbered"
     write_shards(Fake(count=2), unnumbered, workers=1)

@@ -33,6 +33,8 @@ SUM_TOLERANCE = 1e-3
 """Of weights that sum to one."""
 REMEDY = "name MANO_RIGHT.pkl or MANO_LEFT.pkl as the publishers give them"
 _SUFFIXES = (".pkl", ".npz")
+_ZIP_START = b"PK\x03\x04"
+"""Of archives and npz."""
 _OTHERS = {6890: "SMPL's body", 10475: "SMPL-X's body", 5023: "FLAME's head"}
 """Vertices of models that come in files of the same form."""
 _FINGER_ENDS = (3, 6, 9, 12)
@@ -101,6 +103,12 @@ def _read_file(path: Path) -> ManoFile:
     if zipfile.is_zipfile(existing_file(path)):
         with path.open("rb") as stream:
             return _checked(_npz_arrays(stream, path), path, path.stem)
+    with path.open("rb") as stream:
+        if stream.read(len(_ZIP_START)) == _ZIP_START:
+            raise ValueError(
+                f"{path} is an archive whose end is missing or damaged, as after a download that "
+                "was interrupted; get it again"
+            )
     return _checked(read_pickle(path, MANO_NAMES), path, path.stem)
 
 
@@ -113,7 +121,8 @@ def _in_archive(path: Path) -> Iterator[ManoFile]:
     with zipfile.ZipFile(path) as archive:
         names = {name: PurePosixPath(name.replace("\\", "/")) for name in archive.namelist()}
         for name, inner in names.items():
-            if inner.is_absolute() or ".." in inner.parts or ":" in inner.parts[:1]:
+            leaves = inner.is_absolute() or ".." in inner.parts
+            if leaves or any(":" in part for part in inner.parts[:1]):
                 raise ValueError(
                     f"{path} has a file whose path leaves the archive ({name[:80]!r}); nothing of "
                     "it was read; get it again from its publishers"

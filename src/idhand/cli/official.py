@@ -113,12 +113,7 @@ def benchmark_pictures(data: DataSet, benchmark: Benchmark) -> Pictures:
         ValueError: If the set does not say the numbers, or has a number twice.
     """
     samples = list(data.labels())
-    first = _first_numbers(data.description()) if benchmark != "freihand" else {}
-    if benchmark != "freihand" and not first:
-        raise ValueError(
-            f"the data set does not say by which numbers the toolkit of DexYCB knows its pictures; "
-            f"name the test set of `idhand data prepare --protocol {benchmark}` of a complete tree"
-        )
+    first = _first_numbers(data.description(), benchmark) if benchmark != "freihand" else {}
     numbers = [_number(sample, benchmark, first) for sample in samples]
     if len(set(numbers)) != len(numbers):
         raise ValueError(
@@ -150,16 +145,37 @@ def _number(sample: Sample, benchmark: Benchmark, first: Mapping[str, int]) -> i
     return first.get(place, 0) + int(digits)
 
 
-def _first_numbers(description: Any) -> dict[str, int]:
-    """Where the toolkit's numbering begins, wherever it stands in a description."""
-    if isinstance(description, Mapping):
-        if isinstance(description.get(FIRST_NUMBERS), Mapping):
-            return dict(description[FIRST_NUMBERS])
-        for part in description.values():
-            found = _first_numbers(part)
-            if found:
-                return found
-    return {}
+def _first_numbers(description: Any, benchmark: Benchmark) -> dict[str, int]:
+    """Where the toolkit's numbering begins, by the folder of a sequence's camera.
+
+    Raises:
+        ValueError: If the set does not say it, or is another one than the benchmark's test set:
+            each has numbers of its own.
+    """
+    remedy = f"name the test set of `idhand data prepare --protocol {benchmark}` of a complete tree"
+    numbered = _numbered(description)
+    if numbered is None:
+        raise ValueError(
+            "the data set does not say by which numbers the toolkit of DexYCB knows its pictures; "
+            f"{remedy}"
+        )
+    said = numbered.get("protocol", benchmark), numbered.get("part", "test")
+    if said != (benchmark, "test"):
+        raise ValueError(
+            f"the data set is {said[0]} {said[1]}, whose pictures have other numbers than those of "
+            f"{benchmark}'s test; {remedy}"
+        )
+    return dict(numbered[FIRST_NUMBERS])
+
+
+def _numbered(description: Any) -> Mapping[str, Any] | None:
+    """The part of a description that has the toolkit's numbers, wherever it stands."""
+    if not isinstance(description, Mapping):
+        return None
+    if isinstance(description.get(FIRST_NUMBERS), Mapping):
+        return description
+    found = (_numbered(part) for part in description.values())
+    return next((each for each in found if each is not None), None)
 
 
 def _hands(path: Path, pictures: Pictures) -> OfficialHands:

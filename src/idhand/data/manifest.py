@@ -152,9 +152,14 @@ class Manifest:
         """
         path = folder / FILE_NAME
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{folder} holds no {FILE_NAME}; name a folder that `idhand synth` has written"
+            parts = sorted(below.parent for below in folder.glob(f"*/{FILE_NAME}"))
+            remedy = (
+                f"name one of its parts, such as {parts[0]}"
+                if parts
+                else "name a folder that `idhand synth` has written, or a part of one of `idhand "
+                "data prepare` (train, val or test)"
             )
+            raise FileNotFoundError(f"{folder} holds no {FILE_NAME}; {remedy}")
         values = read_json(path, "restore it or render anew")
         is_unequal = isinstance(values, dict) and values.get("version") != KIND.version
         (LENGTHS_KIND if is_unequal else KIND).check(values, path)

@@ -66,6 +66,8 @@ def read_yaml(path: Path, remedy: str) -> Mapping[str, Any]:
         FileNotFoundError: If there is none.
         ValueError: If it is too large, no YAML of names and values, or names Python objects.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; {remedy}")
     data = existing_file(path).read_bytes()
     if len(data) > MAX_BYTES:
         raise ValueError(f"{path} has {len(data):,} bytes, too many for such a file; {remedy}")

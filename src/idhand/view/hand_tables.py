@@ -45,6 +45,17 @@ SHAPES: Mapping[str, tuple[tuple[int, ...], ...]] = {
 """Column → shapes of one row; −1 is any length."""
 FORM_OF: Mapping[int, PoseForm] = {45: "axis_angle", 135: "matrices"}
 """Number of a pose's numbers → the form that they are taken for; all others are coefficients."""
+_CHAINS = {"landmarks": (0, 9, 10, 11, 12), "positions": (1, 12, 13, 14, 15)}
+"""Column → its points from the wrist to the tip of the middle finger."""
+CHAIN_M = (0.04, 0.4)
+"""Length along these points; beyond lie other units, or pixels, or no hand."""
+_ADVICE = {
+    "landmarks": "give points in space, not in the picture (MediaPipe's world landmarks), and say "
+    "--source-units mm if they are in millimetres",
+    "positions": "OpenXR's are in metres",
+}
+MAX_BETA = 100.0
+"""In absolute value; in standard deviations, as betas are, no hand comes near."""
 _SAID = {
     "pose": ("pca", "axis_angle", "matrices"),
     "mean": ("flat", "mean"),
@@ -198,6 +209,7 @@ class HandTable:
     ) -> Numbers:
         rows = {name: array[at] for name, array in self.rows.items()}
         scale = 1e-3 if self.said.units == "mm" else 1.0
+        _check_size(rows, scale)
         match self.kind:
             case "rotations":
                 _check_rotations(rows["rotations"], "rotations")
@@ -315,6 +327,23 @@ def _fits(shape: tuple[int, ...], row: tuple[int, ...]) -> bool:
     """Whether rows of an array of this shape are like that."""
     same = len(shape) == len(row) + 1
     return same and all(want in (-1, got) for want, got in zip(row, shape[1:], strict=True))
+
+
+def _check_size(rows: Mapping[str, np.ndarray], scale: float) -> None:
+    """Refuse what is of no hand's size: a fit would make something of it all the same."""
+    largest = np.abs(rows.get("betas", np.zeros(1))).max(initial=0.0)
+    if largest > MAX_BETA:
+        raise ValueError(f"betas has a number of {largest:.3g}; no hand is that far from the mean")
+    for name, chain in _CHAINS.items():
+        if name not in rows:
+            continue
+        points = (scale if name == "landmarks" else 1.0) * rows[name][:, list(chain)]
+        for length in np.linalg.norm(np.diff(points, axis=1), axis=-1).sum(1).tolist():
+            if not CHAIN_M[0] <= length <= CHAIN_M[1]:
+                raise ValueError(
+                    f"{name} has a hand of {length:.3g} m from wrist to middle fingertip, which no "
+                    f"hand has; {_ADVICE[name]}"
+                )
 
 
 def _check_rotations(matrices: Float[np.ndarray, "*batch 3 3"], name: str) -> None:

@@ -15,6 +15,8 @@ from idhand.geometry import rotation_from_vector
 NUM_BETAS = 10
 MAX_BETA = 20.0
 """The release's lie between −1.93 and 1.06; beyond this no hand has its bones in order."""
+MAX_FOCAL = 10.0
+"""Of a camera, in widths of the picture; the release's have about one."""
 RIGID_TOLERANCE = 1e-3
 """How far a rotation in a file may be from an orthogonal matrix, which has its numbers rounded."""
 
@@ -51,6 +53,11 @@ def read_intrinsics(root: Path, serial: str) -> Float[np.ndarray, "3 3"]:
     fx, fy, cx, cy = _numbers([colour[name] for name in names], (4,), path)
     if not (fx > 0 and fy > 0):
         raise ValueError(f"{path} has focal lengths {fx:g} and {fy:g}; {REMEDY}")
+    if max(fx, fy) > MAX_FOCAL * WIDTH_PX or not (0 < cx < WIDTH_PX and 0 < cy < HEIGHT_PX):
+        raise ValueError(
+            f"{path} has focal lengths {fx:g} and {fy:g} px and the centre {cx:g}, {cy:g}, which "
+            f"are no camera's of {WIDTH_PX} × {HEIGHT_PX} px; {REMEDY}"
+        )
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 

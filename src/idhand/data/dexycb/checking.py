@@ -21,7 +21,7 @@ from idhand.data.dexycb.layout import (
     REMEDY,
     SERIALS,
     Sequence,
-    unmatched,
+    gaps,
 )
 from idhand.data.dexycb.poses import placed_hands
 from idhand.data.picture_files import picture_fault
@@ -40,8 +40,6 @@ EXPECTED_APART_MM = 1.0
 """Labels and the joints of the model that they were fitted with."""
 EXPECTED_APART_PX = 0.1
 """`joint_2d` and the projection of `joint_3d`."""
-SHOWN = 3
-"""Names in a sentence."""
 BLOCK = 2048
 """Hands that are posed at once."""
 
@@ -55,7 +53,9 @@ def check(tree: "DexYcb", *, deep: bool, hands: LabelHands | None) -> TreeReport
         hands: The hand models of the labels.
     """
     layout = tree.layout
-    problems = [*_missing_folders(tree), *layout.problems, *_unmatched(tree)]
+    problems = [*_missing_folders(tree), *layout.problems]
+    for sequence in layout.sequences:
+        problems += gaps(tree.root, sequence, range(len(SERIALS)))
     problems += _calibration_faults(tree)
     counts = _counts(tree)
     notes: list[str] = []
@@ -108,19 +108,6 @@ def _missing_folders(tree: "DexYcb") -> Iterator[str]:
             f"{tree.root} has {NUM_SEQUENCES - n} usable sequences of {name} instead of "
             f"{NUM_SEQUENCES}; unpack its archive again"
         )
-
-
-def _unmatched(tree: "DexYcb") -> Iterator[str]:
-    for sequence in tree.layout.sequences:
-        for what, names in unmatched(sequence).items():
-            if names:
-                yield f"{tree.root / sequence.folder}: {_shown(what, names)}; unpack it again"
-
-
-def _shown(what: str, names: list[str]) -> str:
-    return (
-        f"{len(names)} {what} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
-    )
 
 
 def _calibration_faults(tree: "DexYcb") -> Iterator[str]:

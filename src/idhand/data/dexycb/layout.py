@@ -5,7 +5,7 @@ Nothing but names of files and the sequences' meta.yml is read. Chao et al., "De
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ FPS = 30.0
 """Of the cameras, by their specification."""
 REMEDY = "unpack the publishers' archive again"
 META, POSE = "meta.yml", "pose.npz"
+SHOWN = 3
+"""Names in a sentence."""
 
 _SUBJECT = re.compile(r"\d{8}-(subject-(\d\d))")
 _SEQUENCE = re.compile(r"\d{8}_\d{6}")
@@ -84,6 +86,8 @@ class Layout:
     """By subject, then by name: the toolkit's order."""
     problems: tuple[str, ...]
     """A sentence each."""
+    left_out: tuple[str, ...] = ()
+    """Those of the problems for which sequences are left out."""
 
     def of_subject(self, subject: int) -> tuple[Sequence, ...]:
         """A person's sequences, in order."""
@@ -101,8 +105,17 @@ class Layout:
 
 def subject_folders(root: Path) -> dict[int, str]:
     """Folders of subjects in a folder: the subject's number from 0 → name."""
+    return {subject: names[0] for subject, names in _subject_names(root).items()}
+
+
+def _subject_names(root: Path) -> dict[int, list[str]]:
+    """All folders of each subject; there should be one."""
     found = (_SUBJECT.fullmatch(path.name) for path in sorted(root.iterdir()))
-    return {int(m[2]) - 1: m[0] for m in found if m and 1 <= int(m[2]) <= NUM_SUBJECTS}
+    names: dict[int, list[str]] = {}
+    for m in found:
+        if m and 1 <= int(m[2]) <= NUM_SUBJECTS:
+            names.setdefault(int(m[2]) - 1, []).append(m[0])
+    return names
 
 
 def is_inside(folder: Path) -> bool:
@@ -122,17 +135,28 @@ def scan(root: Path) -> Layout:
     """
     sequences: list[Sequence] = []
     problems: list[str] = []
-    for subject, folder in sorted(subject_folders(root).items()):
+    left_out: list[str] = []
+    for subject, (folder, *others) in sorted(_subject_names(root).items()):
+        if others:
+            left_out.append(
+                f"{root} has two folders of one subject, {folder} and {others[0]}; the first is "
+                "used, move the other elsewhere"
+            )
         names = _sequence_names(root / folder, problems)
         for position, name in enumerate(names):
             place = f"{folder}/{name}"
             try:
                 meta = _Meta.read(root / place / META)
             except (ValueError, FileNotFoundError) as error:
-                problems.append(f"{error}; the sequence is left out")
+                left_out.append(f"{error}; the sequence is left out")
                 continue
             sequences.append(_sequence(root, place, subject, position, meta, problems))
-    return Layout(root=root, sequences=tuple(sequences), problems=tuple(problems))
+    return Layout(
+        root=root,
+        sequences=tuple(sequences),
+        problems=(*left_out, *problems),
+        left_out=tuple(left_out),
+    )
 
 
 def _sequence_names(folder: Path, problems: list[str]) -> list[str]:
@@ -236,13 +260,25 @@ def _frames(folder: Path) -> Iterator[tuple[int, int, str]]:
             yield _KINDS[match[1], match[3]], int(match[2]), name
 
 
-def unmatched(sequence: Sequence) -> Mapping[str, list[str]]:
-    """Files of a sequence that should be there or have no partner, by what is wrong with them."""
-    no_labels = np.argwhere(sequence.pictures & ~sequence.labels)
-    no_picture = np.argwhere(sequence.labels & ~sequence.pictures)
-    neither = np.argwhere(~sequence.labels & ~sequence.pictures)
-    return {
-        "pictures without labels": [sequence.stem("color", *at) for at in no_labels.tolist()],
-        "labels without pictures": [sequence.stem("labels", *at) for at in no_picture.tolist()],
-        "missing frames": [sequence.stem("color", *at) for at in neither.tolist()],
+def gaps(root: Path, sequence: Sequence, cameras: Iterable[int]) -> Iterator[str]:
+    """Sentences on files of a sequence that should be there or have no partner.
+
+    Args:
+        root: Of the tree.
+        sequence: Of this tree.
+        cameras: Places in `SERIALS`; the others are not looked at.
+    """
+    asked = np.zeros((len(SERIALS), 1), bool)
+    asked[list(cameras)] = True
+    pictures, labels = sequence.pictures, sequence.labels
+    found = {
+        "pictures without labels": ("color", pictures & ~labels),
+        "labels without pictures": ("labels", labels & ~pictures),
+        "missing frames": ("color", ~labels & ~pictures),
     }
+    for what, (kind, where) in found.items():
+        places = np.argwhere(where & asked).tolist()
+        if places:
+            names = ", ".join(sequence.stem(kind, *at) for at in places[:SHOWN])
+            more = ", ..." if len(places) > SHOWN else ""
+            yield f"{root / sequence.folder}: {len(places)} {what} ({names}{more}); unpack it again"

@@ -14,6 +14,7 @@ from idhand.data.dexycb.layout import (
     WIDTH_PX,
     Layout,
     Sequence,
+    gaps,
     is_inside,
     scan,
     subject_folders,
@@ -168,11 +169,11 @@ class DexYcb:
         settings = PROTOCOLS[protocol]
         choice = settings.parts[part]
         ids: list[str] = []
-        problems: list[str] = []
+        problems = list(self.layout.left_out)
         num_labelled = 0
         sequences = chosen_sequences(self.layout, choice, settings)
         for sequence, labels in self.labels(sequences):
-            problems += labels.problems
+            problems += [*gaps(self.root, sequence, choice.cameras), *labels.problems]
             usable = labels.labelled & sequence.pictures
             num_labelled += int(usable[list(choice.cameras)].sum())
             if settings.is_filtered:

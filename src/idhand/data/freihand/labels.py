@@ -87,6 +87,11 @@ def read_labels(folder: Path, split: Split, truth: Path | None) -> Labels:
                 f"{paths[name]} has {len(array):,} entries, {paths['K'].name} has {num:,}; {REMEDY}"
             )
     usable, problems = np.ones(num, bool), []
+    if split == "training" and "mano" not in arrays:
+        problems.append(
+            f"{folder / 'training_mano.json'} is missing, so the training pictures have keypoints "
+            f"alone, without pose and shape; {REMEDY}"
+        )
     for name, array in arrays.items():
         good = _usable(name, array)
         if not good.all():
@@ -156,6 +161,8 @@ def _entries(path: Path, name: str) -> np.ndarray:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, too large or of another form.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; {REMEDY}")
     size = existing_file(path).stat().st_size
     if size > MAX_BYTES:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -28,6 +29,7 @@ EXPECTED_APART_MM = 1.0
 SPLITS: tuple[Split, ...] = get_args(Split)
 _RGB = ("rgb", "rgb2")
 """Folders of pictures; the second where CMR's instructions put them."""
+_SPLIT_FOLDERS = tuple((split,) for split in SPLITS)
 _INSIDE = ("rgb", "rgb2", "mask", "mesh", "anno")
 SHOWN = 3
 """Names in a sentence."""
@@ -41,8 +43,8 @@ def open_freihand(root: Path) -> "Freihand | None":
     """
     where = root.resolve()
     for folder in (where.parent, where.parent.parent):
-        part = where.relative_to(folder).parts
-        inside = part[0] in SPLITS and (len(part) == 1 or part[1] in _INSIDE)
+        part = where.relative_to(folder).parts  # none of `/`, which is its own parent
+        inside = part[:1] in _SPLIT_FOLDERS and (len(part) == 1 or part[1] in _INSIDE)
         if inside and _has_labels(folder):
             raise ValueError(
                 f"{root} is a part of FreiHAND; name {folder}, which holds training_K.json"
@@ -61,7 +63,9 @@ def open_freihand(root: Path) -> "Freihand | None":
 
 
 def _has_labels(folder: Path) -> bool:
-    return any((folder / f"{split}_K.json").is_file() for split in SPLITS)
+    with suppress(PermissionError):  # e.g. `lost+found` beside it
+        return any((folder / f"{split}_K.json").is_file() for split in SPLITS)
+    return False
 
 
 class Freihand:
@@ -164,6 +168,7 @@ class Freihand:
         if protocol != PROTOCOL:
             raise ValueError(f"FreiHAND has no protocol '{protocol}'; it has {PROTOCOL}")
         faults = [fault for split in self.splits for fault in self._missing(split)]
+        faults += self._unlabelled()
         if faults and not partial:
             raise ValueError(
                 f"{self.root} is not complete: {faults[0]}, or go on with --partial under another "
@@ -211,7 +216,7 @@ class Freihand:
 
     def check(self, *, deep: bool = False, hands: LabelHands | None = None) -> TreeReport:
         """See `Tree.check`."""
-        problems: list[str] = []
+        problems = list(self._unlabelled())
         counts: list[Count] = []
         notes: list[str] = []
         for split in self.splits:
@@ -271,6 +276,18 @@ class Freihand:
                 f"{self._rgb(split)} lacks {len(absent):,} of {len(pictures):,} pictures "
                 f"({names}{more}); {REMEDY}"
             )
+
+    def _unlabelled(self) -> Iterator[str]:
+        """Splits whose pictures are there and whose list of cameras, with which all begins, is not.
+
+        A tree of one split alone is complete.
+        """
+        for split in SPLITS:
+            if split not in self.splits and self._rgb(split).is_dir():
+                yield (
+                    f"{self.root / f'{split}_K.json'} is missing, so the {split} pictures that are "
+                    f"there cannot be used; {REMEDY}"
+                )
 
     def _extra(self, split: Split) -> Iterator[str]:
         """Pictures that have no label."""

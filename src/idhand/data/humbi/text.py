@@ -195,6 +195,8 @@ def _text(path: Path) -> str:
         FileNotFoundError: If there is no such file.
         ValueError: If it is too large or no text.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; {REMEDY}")
     try:
         size = existing_file(path).stat().st_size
         if size > MAX_BYTES:

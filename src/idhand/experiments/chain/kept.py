@@ -88,6 +88,11 @@ class Stages:
             there = self._made(folder, inputs, make)
         return self._done(name, there)
 
+    def about(self, name: str) -> Mapping[str, Any] | None:
+        """What a stage that is there says of itself; None if there is none."""
+        there = self._marker(self.root / name)
+        return None if there is None else there["inputs"]["about"]
+
     def _made(self, folder: Path, inputs: Mapping[str, Any], make: Make) -> dict[str, Any]:
         """Make a stage; its marker says first what it is made from, then that it is complete."""
         folder.mkdir(parents=True, exist_ok=True)

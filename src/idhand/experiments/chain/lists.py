@@ -13,7 +13,17 @@ COUNTS = "lists.json"
 
 
 def keep_lists(stages: Stages, source: ChainInput) -> tuple[Done, dict[Part, SampleList]]:
-    """The lists, in files and as values; those on disk where the stage is taken as it is."""
+    """The lists, in files and as values; those on disk where the stage is taken as it is.
+
+    Raises:
+        ValueError: If the folder is another protocol's, whose results would be lost.
+    """
+    before = (stages.about("lists") or {}).get("source", source.name)
+    if before != source.name:
+        raise ValueError(
+            f"{stages.root} holds the chain of {before}, and this is {source.name}; name another "
+            "--out, or remove the folder if its results are not needed any more"
+        )
     found: dict[Part, SampleList] = {}
 
     def about() -> dict[str, object]:

@@ -33,14 +33,16 @@ def keep_prepared(
 
 def damaged(lists: Mapping[Part, SampleList], parts: Mapping[Part, DataSet]) -> tuple[str, ...]:
     """A sentence on each part that has fewer pictures than its list."""
-    missing = {part: len(lists[part]) - len(parts[part]) for part in lists if part in parts}
-    return tuple(
-        f"{number:,} of the {len(lists[part]):,} pictures listed for {part} cannot be read and "
-        f"{'takes' if number == 1 else 'take'} no part; `idhand data check --deep` names damaged "
-        "files"
-        for part, number in missing.items()
-        if number
-    )
+    told: list[str] = []
+    for part, listed in lists.items():
+        number = len(listed) - len(parts[part]) if part in parts else 0
+        if number:
+            told.append(
+                f"{number:,} of the {len(listed):,} pictures listed for {part} cannot be read and "
+                f"{'takes' if number == 1 else 'take'} no part; `idhand data check --deep` names "
+                "damaged files"
+            )
+    return tuple(told)
 
 
 def _shard_files(folder: Path) -> list[str]:
