@@ -90,5 +90,5 @@ def test_the_command_writes_what_the_command_reads(
     assert main(["assets", "mano", str(tmp_path / "F")]) == 0
     first, second = capsys.readouterr().out.splitlines()
     # ANSUR's length of the open hand, 187.2 mm, which the carried measures know.
-    assert "right, 187 mm" in first
-    assert "left as shipped, mirrored, 187 mm" in second
+    assert "right, hand length 187 mm" in first
+    assert "left as shipped, mirrored, hand length 187 mm" in second

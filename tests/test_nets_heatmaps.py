@@ -117,6 +117,7 @@ def test_tip_relations_are_pairs_in_order():
     assert sums == [12, 16, 20, 24, 20, 24, 28, 28, 32, 36]
 
 
+@pytest.mark.slow
 def test_size_and_first_steps():
     torch.manual_seed(0)
     net = HeatmapNet()

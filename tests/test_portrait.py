@@ -197,6 +197,7 @@ for name, code in {orders!r}.items():
 """In an interpreter of its own, which imports the heavy libraries once, and idhand each time."""
 
 
+@pytest.mark.slow
 def test_view_is_module_and_function_in_every_order() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", EACH_ANEW.format(orders=ORDERS)],

@@ -435,6 +435,7 @@ def test_more_photos_than_announced_and_names_of_too_few(tmp_path: Path):
     assert "Picture 2" in html
 
 
+@pytest.mark.slow
 def test_fifty_difficult_photos_stay_below_fifteen_megabytes(tmp_path: Path):
     rng = np.random.default_rng(0)
     texture = rng.integers(0, 255, (240, 320, 3), np.uint8).repeat(4, 0).repeat(4, 1)

@@ -187,6 +187,7 @@ def with_turned_joints(path: Path) -> Predictions:
     return replace(fit, rotations=turned)
 
 
+@pytest.mark.slow
 def test_reproduce(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     shared = {"shared": (0.05 * torch.eye(NUM_BETAS)).tolist(), "scale": 1.0, "inflation": 1.0}
     about = {"format": "idhand covariance calibration", "version": 1, "model": NAME}
