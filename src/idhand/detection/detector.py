@@ -30,6 +30,9 @@ MAX_TILED_ASPECT = 20
 BOX_ROTATIONS = 4
 """Rotations in which a known box is read. Eight find 1.5 % more hands of the studio's validation
 pictures, but with more gross errors."""
+UPRIGHT_LEAD = 0.2
+"""By which an upright reading of a known box is ahead of turned ones, beside two presences and an
+overlap of 0..1 each: where little is seen, turned readings are more often sure than right."""
 LEAST_BOX_OVERLAP = 0.2
 """A reading whose landmarks' box shares less with the known box is not of its hand (intersection
 over union): landmarks drawn together in a spot, or on another hand. Of 637 pictures two have such
@@ -191,9 +194,11 @@ class HandDetector:
 
         The palm detector is not used. The box is read upright and turned by one, two and three
         quarters, because an upright reading can be sure of itself and yet take a hand that points
-        down for one that points up. Each is read again, and the one that is surest in both readings
-        is taken: of 137 hands that point anywhere, 3 instead of 21 were off by more than a fifth of
-        the box. It costs four times the time of an upright reading.
+        down for one that points up. Each is read again; taken is the one that is surest in both
+        readings and fills the box best, the upright one if in doubt. Turned by more than 30° from
+        the truth were, instead of 23 of 137 hands that point anywhere, 5, and of 667 of the
+        studio's, whose hands are mostly upright and much hidden, 29 instead of 25. It costs four
+        times the time of an upright reading.
 
         Args:
             rgb: The image, 0..255.
@@ -218,14 +223,15 @@ class HandDetector:
         side = max(self.config.box_scale * float((high - low).max()), 1.0)
         first = self._turned(rgb, (low + high) / 2, side, BOX_ROTATIONS)
         again = self._read(rgb, [self._landmark_roi(r.points_px) for r in first])
-        pairs = [
-            (a.presence + b.presence, a)
-            for a, b in zip(first, again, strict=True)
-            if box_overlap(b.points_px, box_px) >= LEAST_BOX_OVERLAP
+        leads = (UPRIGHT_LEAD, *(0.0,) * (BOX_ROTATIONS - 1))
+        rated = [
+            (a.presence + b.presence + overlap + lead, a)
+            for a, b, lead in zip(first, again, leads, strict=True)
+            if (overlap := box_overlap(b.points_px, box_px)) >= LEAST_BOX_OVERLAP
         ]
-        if not pairs:
+        if not rated:
             return None
-        _, surest = max(pairs, key=lambda pair: pair[0])
+        _, surest = max(rated, key=lambda pair: pair[0])
         found = self._second_look(rgb, [surest], views)
         return found[0] if found else None
 
