@@ -7,7 +7,7 @@ processor time of an undisturbed run. `idhand reproduce` is killed over and over
 later each time, until it gets through, and then in the next one. Every other kill spares the
 command's workers. What states when and how long is left out: a manifest's seconds, logs,
 TensorBoard's files.
-The fixtures that are read are made in FOLDER. Half an hour on two cores.
+The fixtures that are read are made in FOLDER. Some ten minutes on two cores.
 """
 
 import argparse
