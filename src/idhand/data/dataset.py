@@ -61,7 +61,7 @@ class DataSet(Protocol):
 class ReadOneByOne(ABC):
     """What data sets that read their samples one by one share: slices, iteration and labels.
 
-    Not a `Sequence`, whose checks of types would read pictures from the disk.
+    Not a `Sequence` by itself: for one, checks of types read pictures from the disk.
     """
 
     @abstractmethod

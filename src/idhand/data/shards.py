@@ -2,16 +2,16 @@
 
 import hashlib
 import mmap
-import operator
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
+from idhand.data.dataset import ReadOneByOne
 from idhand.data.manifest import OTHER_BYTES, Manifest, Shard, shuffled_sequences
 from idhand.data.samples import decode_labels, decode_sample
 from idhand.records import Sample
@@ -19,7 +19,7 @@ from idhand.records import Sample
 AGAIN = "run the command that wrote the set again, which renders it anew"
 
 
-class Shards(Sequence[Sample]):
+class Shards(ReadOneByOne, Sequence[Sample]):
     """The samples of finished shards, in the order in which they lie on disk: a `DataSet`.
 
     A set that is still being rendered can be read: it has fewer samples. No file stays open, so
@@ -53,30 +53,6 @@ class Shards(Sequence[Sample]):
     def __repr__(self) -> str:
         return f"Shards('{self.folder}': {len(self):,} of {self.manifest.num_samples:,} samples)"
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        return self._decoded(index, decode_sample)
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[i] for i in range(len(self)))
-
-    def label(self, index: int) -> Sample:
-        """A sample without its pixels, see `decode_labels`; of the picture only the size is read.
-
-        Raises:
-            ValueError: If it is damaged.
-        """
-        return self._decoded(index, decode_labels)
-
-    def labels(self) -> Iterator[Sample]:
-        """`label` of all samples."""
-        return (self.label(i) for i in range(len(self)))
-
     def sequences(self) -> list[range]:
         """Samples of each sequence that was written as one; single pictures alone."""
         plan = self.manifest.plan
@@ -104,11 +80,11 @@ class Shards(Sequence[Sample]):
 
     def key(self, index: int) -> str:
         """Name of a sample's files."""
-        return self._read(index)[0]
+        return self._files(index)[0]
 
     def entry(self, index: int) -> dict[str, bytes]:
         """A sample's files as they are: suffix → bytes."""
-        return self._read(index)[1]
+        return self._files(index)[1]
 
     def verify(self) -> None:
         """Read every byte and compare hashes.
@@ -121,15 +97,22 @@ class Shards(Sequence[Sample]):
         if found:
             raise ValueError(f"{found}; {AGAIN}")
 
-    def _decoded(self, index: int, decode: Callable[[Mapping[str, bytes]], Sample]) -> Sample:
+    def _read(self, row: int) -> Sample:
+        return self._decoded(row, decode_sample)
+
+    def _read_label(self, row: int) -> Sample:
+        """Of the picture only the size is read, see `decode_labels`."""
+        return self._decoded(row, decode_labels)
+
+    def _decoded(self, row: int, decode: Callable[[Mapping[str, bytes]], Sample]) -> Sample:
         """A sample's files as one of the two decoders reads them."""
-        key, files = self._read(operator.index(index))
+        key, files = self._files(row)
         try:
             return decode(files)
         except ValueError as error:
             raise ValueError(f"sample {key} of {self.folder}: {error}; {AGAIN}") from error
 
-    def _read(self, index: int) -> tuple[str, dict[str, bytes]]:
+    def _files(self, index: int) -> tuple[str, dict[str, bytes]]:
         """Key and files of a sample."""
         place = range(len(self))[index]
         number = int(np.searchsorted(self._starts, place, side="right")) - 1

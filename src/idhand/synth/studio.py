@@ -5,11 +5,11 @@ Picture i depends on the configuration and i alone, so it may be made anywhere, 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 
 from idhand.assets import open_hand
 from idhand.data import decode_labels, decode_sample, encode_sample
+from idhand.data.dataset import ReadOneByOne
 from idhand.data.manifest import package_versions
 from idhand.detection.roi import Roi
 from idhand.hand import PosedHand
@@ -114,7 +115,7 @@ class Take:
     """Of light, background, things and camera."""
 
 
-class Studio(Sequence[Sample]):
+class Studio(ReadOneByOne, Sequence[Sample]):
     """All pictures of one configuration: a `DataSet`. Making one takes some 20 ms; none is kept.
 
     People are painted when they are first asked for (80 ms) and the last two are kept: go through
@@ -145,23 +146,13 @@ class Studio(Sequence[Sample]):
     def __len__(self) -> int:
         return self.config.num_images
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        """Pictures as they would be read from disk: after JPEG."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        return decode_sample(self.entry(index + len(self) if index < 0 else index))
+    def _read(self, row: int) -> Sample:
+        """As it would be read from disk: after JPEG."""
+        return decode_sample(self.entry(row))
 
-    def label(self, index: int) -> Sample:
-        """A picture without its pixels; made all the same, for it shows what is visible."""
-        return decode_labels(self.entry(index + len(self) if index < 0 else index))
-
-    def labels(self) -> Iterator[Sample]:
-        """`label` of all pictures."""
-        return (self.label(i) for i in range(len(self)))
+    def _read_label(self, row: int) -> Sample:
+        """The picture is made all the same, for it shows what is visible."""
+        return decode_labels(self.entry(row))
 
     def sequences(self) -> list[range]:
         """Pictures of each sequence; single pictures alone."""
