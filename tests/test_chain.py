@@ -137,7 +137,7 @@ def test_every_stage_leaves_its_files(done: Path):
     assert points.kind == "points"
     shapes = json.loads((done / "shapes" / "shapes.json").read_text())
     assert set(shapes["uses"]) == {"overlap", "apart"}
-    assert len(shapes["uses"]["apart"]) == 14, "each picture alone, 10 numbers, all, top 10, ours"
+    assert len(shapes["uses"]["apart"]) == 15, "alone, average, 10 numbers, all, top 10, ours"
     with np.load(done / "shapes" / "rest_meshes.npz") as meshes:
         assert meshes["overlap/ours"].shape == (2, 1159, 3)
         assert meshes["people"].tolist() == ["dan", "eve"]

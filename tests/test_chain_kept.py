@@ -263,6 +263,8 @@ def test_shapes_by_every_rule():
         own = [k for k, name in enumerate(predictions.subject) if name == who and found[k]]
         mean = predictions.betas[own].mean(0)
         np.testing.assert_allclose(shapes.betas["all"][who], mean)
+        np.testing.assert_array_equal(shapes.betas["average"][who], MODEL.prior.mean)
+        assert shapes.num_pictures["average"][who] == 0
         np.testing.assert_allclose(shapes.betas["random_200"][who], mean)
         surest = sorted(own, key=lambda k: -predictions.confidence[k])[:10]  # pyright: ignore
         np.testing.assert_allclose(shapes.betas["top_10"][who], predictions.betas[surest].mean(0))

@@ -50,6 +50,8 @@ def rule_label(rule: str) -> str:
     """`random_20` → `20 random pictures`."""
     name, _, number = rule.partition("_")
     match name:
+        case "average":
+            return "average hand, no picture"
         case "all":
             return "mean of all"
         case "random":

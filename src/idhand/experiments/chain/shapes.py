@@ -30,6 +30,8 @@ from idhand.records import Sample
 SHAPES, MESHES = "shapes.json", "rest_meshes.npz"
 SINGLE = "single pictures"
 """The baseline's own shape of each picture: what calibration must beat."""
+AVERAGE = "average"
+"""The hand model's mean shape for everybody: what is known of a person without a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +149,7 @@ def calibrated(
         rows = sorted(row for row in rows if baseline.found[row])
         if not rows:
             continue
+        note(AVERAGE, who, [], model.prior.mean.numpy())
         note("all", who, rows)
         for number in RANDOM_NUMBERS:
             note(f"random_{number}", who, random_rows(who, rows, number, seed))
