@@ -143,6 +143,9 @@ def test_missing_calibration_is_named(tmp_path: Path) -> None:
     (calibration / "intrinsics" / f"{SERIALS[0]}_640x480.yml").unlink()
     with pytest.raises(FileNotFoundError, match=f"{SERIALS[0]}_640x480.yml: no such file"):
         tree.data(chosen)
+    shutil.rmtree(calibration)
+    (problem,) = [p for p in tree.check().problems if str(calibration) in p]
+    assert problem.startswith(f"{calibration} is missing; unpack the archive `calibration`")
 
 
 @pytest.mark.parametrize(

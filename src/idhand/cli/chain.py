@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from idhand.assets import mano_hands
 from idhand.cli import EXIT_FINE
-from idhand.cli.common import num_cores, progress, say, terminate_as_interrupt, writable_folder
+from idhand.cli.common import (
+    num_cores,
+    progress,
+    say,
+    shown,
+    terminate_as_interrupt,
+    writable_folder,
+)
 from idhand.cli.data_sets import check_apart, label_hands
 from idhand.data.trees import open_tree
 from idhand.experiments.chain import plan
@@ -71,7 +78,7 @@ def chain_input(command: "Command", workers: int) -> ChainInput:
     tree = open_tree(command.data)
     if command.protocol not in tree.protocols:
         raise ValueError(
-            f"a data set of the kind {tree.kind} has no protocol '{command.protocol}'; it has "
+            f"{shown(command.data)} ({tree.kind}) has no protocol '{command.protocol}'; it has "
             f"{', '.join(tree.protocols)}"
         )
     check_apart(command.out, tree)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from idhand.data.dexycb.layout import HEIGHT_PX, REMEDY, WIDTH_PX
+from idhand.data.dexycb.layout import CALIBRATION, HEIGHT_PX, REMEDY, WIDTH_PX
 from idhand.data.safe_yaml import read_yaml
 from idhand.geometry import rotation_from_vector
 
@@ -20,22 +20,20 @@ MAX_FOCAL = 10.0
 RIGID_TOLERANCE = 1e-3
 """How far a rotation in a file may be from an orthogonal matrix, which has its numbers rounded."""
 
-_FOLDER = "calibration"
-
 
 def intrinsics_file(root: Path, serial: str) -> Path:
     """Where a camera's intrinsics are."""
-    return root / _FOLDER / "intrinsics" / f"{serial}_{WIDTH_PX}x{HEIGHT_PX}.yml"
+    return root / CALIBRATION / "intrinsics" / f"{serial}_{WIDTH_PX}x{HEIGHT_PX}.yml"
 
 
 def extrinsics_file(root: Path, name: str) -> Path:
     """Where the cameras' places are, of the sequences that name them."""
-    return root / _FOLDER / f"extrinsics_{name}" / "extrinsics.yml"
+    return root / CALIBRATION / f"extrinsics_{name}" / "extrinsics.yml"
 
 
 def shape_file(root: Path, name: str) -> Path:
     """Where the shape of a hand is, of the sequences that name it."""
-    return root / _FOLDER / f"mano_{name}" / "mano.yml"
+    return root / CALIBRATION / f"mano_{name}" / "mano.yml"
 
 
 def read_intrinsics(root: Path, serial: str) -> Float[np.ndarray, "3 3"]:

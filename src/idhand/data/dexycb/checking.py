@@ -15,6 +15,7 @@ from idhand.data.dexycb.calibration import (
 )
 from idhand.data.dexycb.labels import MAX_MEMBER_BYTES, SequenceLabels, read_members
 from idhand.data.dexycb.layout import (
+    CALIBRATION,
     NUM_SEQUENCES,
     NUM_SUBJECTS,
     POSE,
@@ -112,6 +113,10 @@ def _missing_folders(tree: "DexYcb") -> Iterator[str]:
 
 def _calibration_faults(tree: "DexYcb") -> Iterator[str]:
     """What cannot be read of the calibration that the sequences name."""
+    folder = tree.root / CALIBRATION
+    if not folder.is_dir():
+        yield f"{folder} is missing; unpack the archive `calibration` beside the subjects' folders"
+        return
     sequences = tree.layout.sequences
     jobs = [(read_intrinsics, serial) for serial in SERIALS]
     jobs += [(read_extrinsics, name) for name in sorted({s.extrinsics for s in sequences})]

@@ -30,6 +30,8 @@ FPS = 30.0
 """Of the cameras, by their specification."""
 REMEDY = "unpack the publishers' archive again"
 META, POSE = "meta.yml", "pose.npz"
+CALIBRATION = "calibration"
+"""Folder of the cameras and of the hands' shapes, beside the subjects."""
 SHOWN = 3
 """Names in a sentence."""
 
@@ -124,7 +126,7 @@ def is_inside(folder: Path) -> bool:
         _SUBJECT.fullmatch(folder.name)
         or (_SEQUENCE.fullmatch(folder.name) and (folder / META).is_file())
         or (folder.name in SERIALS and (folder.parent / META).is_file())
-        or (folder.name == "calibration" and (folder / "intrinsics").is_dir())
+        or (folder.name == CALIBRATION and (folder / "intrinsics").is_dir())
     )
 
 
