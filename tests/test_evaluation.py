@@ -827,7 +827,7 @@ def test_labels_alone_are_the_labels(tmp_path: Path, monkeypatch: pytest.MonkeyP
         decode_labels({**files, "json": b"nothing"})
     assert decode_sample(files).id == decode_labels(files).id
     damaged = {**files, "json": b"nothing"}
-    monkeypatch.setattr(shards, "_read", lambda index: (f"fake-{index}", damaged))
+    monkeypatch.setattr(shards, "_files", lambda index: (f"fake-{index}", damaged))
     with pytest.raises(
         ValueError, match=r"sample fake-\d+ of .*: its JSON is not readable .*; run the command"
     ):
