@@ -1,14 +1,15 @@
 # demo: the main job on the bundled pictures. test: the tests. lint: format, lint, types, layers.
 # check: lint and test. mutants: do the tests of the core notice small faults (an hour or more on
 # two cores, goes on where it was; MUTANTS="geometry hand" for some). weights: the shipped networks, anew
-# (about 45 minutes on two cores, goes on where it was). backbone: the hand net under them, which
-# wants a GPU. All set up what they need first.
+# (about 45 minutes on two cores, goes on where it was). keypoints: the keypoint network, anew (about
+# an hour on two cores and 16 GB of disk, likewise). backbone: the hand net under them, which wants
+# a GPU. All set up what they need first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint check test-slow mutants bench weights backbone clean
+.PHONY: demo test lint check test-slow mutants bench weights keypoints backbone clean
 
 demo: $(STAMP)
 	$(BIN)/idhand demo --out out/demo
@@ -43,6 +44,17 @@ weights: $(STAMP)
 	done
 	$(BIN)/idhand train confidence --start $W/baseline/baseline.safetensors --data $W/train --val $W/val --cache $W/features --views 2 --out $W/confidence
 	$(BIN)/python tools/build_networks.py --runs $W --validation $W/val
+	$(BIN)/python benchmarks/depth.py $W/val --out $W/depth --deviations none
+	$(BIN)/python tools/build_deviations.py $W/depth --for-network src/idhand/assets/data/networks/identity_film.safetensors
+
+P := out/keypoints
+keypoints: $(STAMP)
+	$(BIN)/idhand synth --subjects 2333 --images 27996 --seed 3 --objects 0.5 --second-hands 0.15 --out $P/train
+	$(BIN)/idhand synth --split val --subjects 100 --images 2000 --out $P/val
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node 2 --no-python $(BIN)/idhand train keypoints --data $P/train --val $P/val --cache $P/maps --out $P/run --workers 0
+	install -m 644 $P/run/keypoints.safetensors src/idhand/assets/data/networks/keypoints.safetensors
+	$(BIN)/python benchmarks/depth.py $P/val --out $P/depth --deviations none
+	$(BIN)/python tools/build_deviations.py $P/depth --for-network src/idhand/assets/data/networks/identity_film.safetensors
 
 B := out/backbone
 backbone: $(STAMP)

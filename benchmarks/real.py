@@ -9,14 +9,16 @@ part of the project; ../shared/data/README.md tells where they come from.
 
 import argparse
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from real_data import RealData
-from real_recognition import recognition_report
+from real_evidence import EVIDENCE
+from real_places import places_report
+from real_recognition import QUICK_SPLITS, evidence_report, recognition_report
 from real_shape import (
     Fitted,
     bone_table,
@@ -33,7 +35,7 @@ from real_truth import taco_report, tfjs_report, true_hands
 import idhand
 from idhand.pipeline import PipelineConfig
 
-PARTS = ("sets", "jitter", "stereo", "taco", "tfjs", "recognition")
+PARTS = ("sets", "jitter", "stereo", "taco", "tfjs", "recognition", "places")
 
 
 def main() -> None:
@@ -46,12 +48,25 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder that keeps the hands that were found")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--workers", type=int, default=2, help="processes for the recognition")
+    parser.add_argument(
+        "--evidence",
+        choices=("all", *EVIDENCE),
+        action="append",
+        help="calibrate the people of recognition and places from this evidence (repeatable)",
+    )
+    parser.add_argument("--splits", type=int, help="of the 252 of the recognition; all")
+    parser.add_argument(
+        "--learned", action="store_true", help="recognise the students that points were learned on"
+    )
     parser.add_argument("--landmarks-only", action="store_true", help="use no trained network")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     config = PipelineConfig(network=None if args.landmarks_only else "shipped")
     data = RealData(root=args.real, pipe=idhand.load(config), quick=args.quick, cache=args.cache)
-    texts = list(sections(data, args.only or PARTS, args.workers))
+    kinds = [*EVIDENCE] if "all" in (args.evidence or ()) else args.evidence or ["default"]
+    num_splits = args.splits or (QUICK_SPLITS if args.quick else None)
+    people = People(kinds=kinds, num_splits=num_splits, learned=args.learned, workers=args.workers)
+    texts = list(sections(data, args.only or PARTS, people))
     how = " with `--quick`" if args.quick else ""
     intro = (
         f"Made by `benchmarks/real.py`{how}; Python {platform.python_version()}, "
@@ -61,6 +76,25 @@ def main() -> None:
     print(text)
     if args.out:
         args.out.write_text(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class People:
+    """Which calibrations the recognition compares."""
+
+    kinds: Sequence[str]
+    """Of evidence."""
+    num_splits: int | None
+    learned: bool
+    """Students on whom points were learned, to choose settings by."""
+    workers: int
+
+    def recognition(self, data: RealData) -> Iterator[str]:
+        """The tables of recognition."""
+        if not self.learned:
+            yield recognition_report(data, self.workers, self.num_splits)
+        if self.learned or len(self.kinds) > 1:
+            yield evidence_report(data, self.kinds, self.workers, self.num_splits, self.learned)
 
 
 @dataclass(frozen=True)
@@ -101,7 +135,7 @@ class Sets:
         return tuple(fit_photo(self.data.pipe, s) for s in shots.values())
 
 
-def sections(data: RealData, parts: Sequence[str], workers: int) -> list[str]:
+def sections(data: RealData, parts: Sequence[str], people: People) -> list[str]:
     """The tables of the parts, in order."""
     sets, texts = Sets(data), list[str]()
     if "sets" in parts:
@@ -115,7 +149,9 @@ def sections(data: RealData, parts: Sequence[str], workers: int) -> list[str]:
     if "tfjs" in parts:
         texts.append(tfjs_report(data, sets.photo.shots, sets.asl.shots))
     if "recognition" in parts:
-        texts.append(recognition_report(data, workers))
+        texts += people.recognition(data)
+    if "places" in parts:
+        texts.append(places_report(data, people.kinds, people.workers))
     return texts
 
 

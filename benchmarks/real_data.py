@@ -19,7 +19,7 @@ from idhand.calibration import Anchor, Calibration
 from idhand.geometry import intrinsics_from_fov
 from idhand.identity import measure
 from idhand.media import VideoReader
-from idhand.records import Camera, Detection, HandInImage, HandResult
+from idhand.records import Camera, Detection, HandInImage, HandResult, SeenKeypoints
 from idhand.refinement import hand_size_px
 
 CALIBRATION_FRAMES = 20
@@ -29,6 +29,8 @@ QUICK_STEP = 3
 """With --quick, the clips end after a third of their frames and a third of the photos is read."""
 NUM_STUDENTS = 94
 NUM_DIGITS = 10
+SEEN = "keypoints."
+"""Before the names of what the keypoint network sees, in cache files."""
 
 Cameras = np.ndarray | Sequence[np.ndarray]
 Distortions = np.ndarray | Sequence[np.ndarray | None] | None
@@ -81,6 +83,16 @@ class RealData:
         images = ((name, read_image(folder / f"{name}.jpg")[0]) for name in names)
         return self._cached("sign_digits", images, follow=False, careful=set(names))
 
+    def many_places(self) -> tuple[ShotSet, list[np.ndarray]]:
+        """One man's hand in many rooms and lights, and what is guessed of each crop's camera."""
+        paths = sorted((self.root / "many_places").glob("*.jpg"))
+        paths = paths[: len(paths) // QUICK_STEP] if self.quick else paths
+        images = ((path.stem, read_image(path)[0]) for path in paths)
+        names = {path.stem for path in paths}
+        shots = self._cached("many_places", images, follow=False, careful=names)
+        sizes = [read_image(path)[0].shape for path in paths]
+        return shots, [intrinsics_from_fov(width, height).numpy() for height, width, _ in sizes]
+
     def clip(
         self, path: str, max_hands: int = 1, K: Any = None, dist: Any = None
     ) -> tuple[ShotSet, float]:
@@ -118,6 +130,7 @@ class RealData:
                     self.quick,
                     max_hands,
                     *([self.pipe.reader.label] if self.pipe.reader else []),
+                    *(_keypoints_label(self.pipe)),
                 ]
             ).encode()
         ).hexdigest()[:8]
@@ -151,6 +164,12 @@ class RealData:
             use = careful_hand(self.pipe, rgb) if name in careful else None
             shots.append(Shot(name=name, hands=tuple(hands), careful=use))
         return size, tuple(shots)
+
+
+def _keypoints_label(pipe: Pipeline) -> list[str]:
+    """Of the keypoint network, if there is one."""
+    net = None if pipe.reader is None else pipe.reader.keypoints
+    return [] if net is None else [net.label]
 
 
 def same_hand(a: Detection, b: Detection) -> bool:
@@ -233,10 +252,13 @@ def calibrated(pipe: Pipeline, shots: ShotSet) -> Identity:
 
 def _write_shots(file: Path, size: tuple[int, int], shots: Sequence[Shot]) -> None:
     hands = [h for s in shots for h in (*s.hands, *([s.careful] if s.careful else []))]
-    names = [f.name for f in fields(Detection)]
+    names = [f.name for f in fields(Detection) if f.name != "keypoints"]
     arrays = {name: np.array([getattr(h, name) for h in hands]) for name in names}
     if any(h.features is None for h in hands):
         del arrays["features"]
+    if all(h.keypoints is not None for h in hands):
+        for name in (f.name for f in fields(SeenKeypoints)):
+            arrays[SEEN + name] = np.array([getattr(h.keypoints, name) for h in hands])
     header = {
         "names": np.array([s.name for s in shots]),
         "counts": np.array([(len(s.hands), s.careful is not None) for s in shots]),
@@ -245,14 +267,26 @@ def _write_shots(file: Path, size: tuple[int, int], shots: Sequence[Shot]) -> No
     np.savez_compressed(file, allow_pickle=False, **header, **arrays)
 
 
+def _row(names: Sequence[str], values: Sequence[np.ndarray]) -> dict[str, Any]:
+    """One hand's fields."""
+    pairs = zip(names, values, strict=True)
+    return {name: value.item() if value.ndim == 0 else value for name, value in pairs}
+
+
 def _read_shots(file: Path) -> tuple[tuple[int, int], tuple[Shot, ...]]:
     with np.load(file, allow_pickle=False) as archive:
         arrays = {key: archive[key] for key in archive.files}
     names = [f.name for f in fields(Detection) if f.name in arrays]
     columns = [arrays[name] for name in names]
+    seen = {name[len(SEEN) :]: rows for name, rows in arrays.items() if name.startswith(SEEN)}
     hands = (
-        Detection(**{k: v.item() if v.ndim == 0 else v for k, v in zip(names, row, strict=True)})
-        for row in zip(*columns, strict=True)
+        Detection(
+            **_row(names, row),
+            keypoints=SeenKeypoints(**_row([*seen], [v[i] for v in seen.values()]))
+            if seen
+            else None,
+        )
+        for i, row in enumerate(zip(*columns, strict=True))
     )
     shots = []
     for name, (count, careful) in zip(arrays["names"], arrays["counts"], strict=True):

@@ -3,7 +3,7 @@
 Landmark points were learned on students 0 to 69, and no distance is learned at all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,7 +12,8 @@ from multiprocessing import get_context
 import numpy as np
 import torch
 from jaxtyping import Float
-from real_data import NUM_DIGITS, RealData, fuse
+from real_data import NUM_DIGITS, Cameras, RealData
+from real_evidence import EVIDENCE, MEANING, Shape, rest_bones
 from real_shape import bone_lengths
 from tables import section, table
 
@@ -29,51 +30,92 @@ Half = tuple[int, ...]
 """Five of the ten digits."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What a calibration tells of a student."""
-
-    betas: Float[np.ndarray, " betas"]
-    covariance: Float[np.ndarray, "betas betas"]
-    bones: Float[np.ndarray, " 20"]
-    """Of the calibrated hand at rest, metres."""
-
-
-def recognition_report(data: RealData, workers: int) -> str:
+def recognition_report(data: RealData, workers: int, num_splits: int | None = None) -> str:
     """AUC and rank-1 of the calibrated shapes and of the net's own world points."""
-    shots = data.sign_digits()
-    names = data.student_names()
-    hands = {name: [s.careful for s in shots.of(name)] for name in names}
-    students = [name for name in names if int(name[-3:]) >= FIRST_STUDENT]
-    others = [name for name in names if int(name[-3:]) < FIRST_STUDENT]
-    halves, whole = _halves(data.quick), tuple(range(NUM_DIGITS))
-    tasks = [(hands[name], shots.K, halves) for name in students]
-    tasks += [(hands[name], shots.K, [whole]) for name in others]
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
-        done = list(pool.map(_shapes, tasks))
-    shapes, typical = done[: len(students)], [own[0] for own in done[len(students) :]]
+    hands, halves, whole = _Hands.of(data), _halves(num_splits), tuple(range(NUM_DIGITS))
+    shapes = hands.shapes(hands.tested, halves, workers)
+    typical = [own[0] for own in hands.shapes(hands.others, [whole], workers)]
+    seen = hands.by_student
     P = size_free(data.pipe.model)
-    world = [[_world_ratios(hands[name], half) for half in halves] for name in students]
-    world_mean = np.mean([_world_ratios(hands[name], whole) for name in others], 0)
-    betas = [[P @ s.betas for s in own] for own in shapes]
+    world = [[_world_ratios(seen[name], half) for half in halves] for name in hands.tested]
+    world_mean = np.mean([_world_ratios(seen[name], whole) for name in hands.others], 0)
+    betas = _betas(shapes, P)
     mean = np.mean([P @ s.betas for s in typical], 0)
-    known = [[(P @ s.betas, P @ s.covariance @ P.T) for s in own] for own in shapes]
     rows = [
         ("world points: bone ratios, distance", *_scores(world, _distance, halves)),
         ("world points: bone ratios, angle", *_scores(_from(world, world_mean), _angle, halves)),
         ("calibrated: bone ratios, distance", *_scores(_bones(shapes), _distance, halves)),
         ("calibrated: betas, distance", *_scores(betas, _distance, halves)),
-        ("calibrated: betas, distance by covariance", *_scores(known, _mahalanobis, halves)),
+        (
+            "calibrated: betas, distance by covariance",
+            *_scores(_known(shapes, P), _mahalanobis, halves),
+        ),
         ("calibrated: betas, angle", *_scores(_from(betas, mean), _angle, halves)),
     ]
-    return _text(rows, len(students), len(halves))
+    return _text(rows, len(hands.tested), len(halves))
+
+
+def evidence_report(
+    data: RealData,
+    kinds: Sequence[str],
+    workers: int,
+    num_splits: int | None = None,
+    learned: bool = False,
+) -> str:
+    """The same recognition by calibrations from one kind of evidence after another.
+
+    Args:
+        data: The photos.
+        kinds: Names of `EVIDENCE`.
+        workers: Processes.
+        num_splits: Of the 252; None for all.
+        learned: Of students 0 to 69, to choose settings by; else of 70 to 93.
+    """
+    hands, halves = _Hands.of(data), _halves(num_splits)
+    students = hands.others if learned else hands.tested
+    P, rows = size_free(data.pipe.model), []
+    for kind in kinds:
+        shapes = hands.shapes(students, halves, workers, kind)
+        betas, known = _betas(shapes, P), _known(shapes, P)
+        rows.append((MEANING[kind], *_scores(betas, _distance, halves)[::2]))
+        rows[-1] += _scores(known, _mahalanobis, halves)[::2]
+        rows[-1] += (_nearness(shapes, P),)
+    return _evidence_text(rows, students, len(halves))
+
+
+def _nearness(shapes: Sequence[Sequence[Shape]], P: np.ndarray) -> float:
+    """Mean distance of calibrations of one student over that of all students' calibrations."""
+    betas = np.array(_betas(shapes, P))
+    within = betas.var(1).sum(-1).mean()
+    return float(np.sqrt(within / (within + betas.mean(1).var(0, ddof=1).sum())))
+
+
+def _evidence_text(rows: Sequence[tuple], students: Sequence[str], num_splits: int) -> str:
+    text = (
+        f"Students {int(students[0][-3:])} to {int(students[-1][-3:])}, as above, {num_splits} "
+        "splits; only what the calibration uses differs. Scatter: deviation of one student's "
+        "calibrations over that of everybody's (size removed): 1 if calibrations tell nothing "
+        "about who it is."
+    )
+    head = ("evidence", "AUC, distance", "rank-1 %", "AUC, by covariance", "rank-1 %", "scatter")
+    return section("Recognition by kind of evidence", text, table(head, rows, 3))
+
+
+def _betas(shapes: Sequence[Sequence[Shape]], P: np.ndarray) -> list[list[np.ndarray]]:
+    return [[P @ s.betas for s in own] for own in shapes]
+
+
+def _known(
+    shapes: Sequence[Sequence[Shape]], P: np.ndarray
+) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    return [[(P @ s.betas, P @ s.covariance @ P.T) for s in own] for own in shapes]
 
 
 def _from(features: Sequence[Sequence[np.ndarray]], mean: np.ndarray) -> list[list[np.ndarray]]:
     return [[x - mean for x in own] for own in features]
 
 
-def _bones(shapes: Sequence[Sequence["Shape"]]) -> list[list[np.ndarray]]:
+def _bones(shapes: Sequence[Sequence[Shape]]) -> list[list[np.ndarray]]:
     return [[_ratios(s.bones) for s in own] for own in shapes]
 
 
@@ -95,12 +137,12 @@ def _text(rows: Sequence[tuple], num_students: int, num_splits: int) -> str:
     return section("Recognition by shape alone", text, table(head, rows, 3))
 
 
-def _halves(quick: bool) -> list[Half]:
-    """The first half of each split; the reverse of each is among them."""
+def _halves(num_splits: int | None) -> list[Half]:
+    """The first half of each split, of all or of so many; the reverse of each is among them."""
     every = list(combinations(range(NUM_DIGITS), NUM_DIGITS // 2))
-    if not quick:
+    if num_splits is None or num_splits >= len(every):
         return every
-    drawn = np.random.default_rng(0).permutation(len(every) // 2)[: QUICK_SPLITS // 2]
+    drawn = np.random.default_rng(0).permutation(len(every) // 2)[: num_splits // 2]
     first = [every[i] for i in sorted(drawn)]
     return first + [_rest(half) for half in first]
 
@@ -111,33 +153,69 @@ def _rest(half: Half) -> Half:
 
 # ---------------------------------------------------------------- shapes
 
+
+@dataclass(frozen=True, kw_only=True)
+class _Hands:
+    """The students' hands that calibrations use, digit by digit."""
+
+    by_student: Mapping[str, Sequence[Detection | None]]
+    K: Float[np.ndarray, "3 3"]
+
+    @staticmethod
+    def of(data: RealData) -> "_Hands":
+        shots = data.sign_digits()
+        names = data.student_names()
+        return _Hands(by_student={n: [s.careful for s in shots.of(n)] for n in names}, K=shots.K)
+
+    @property
+    def tested(self) -> list[str]:
+        """On whom nothing was learned."""
+        return [name for name in self.by_student if int(name[-3:]) >= FIRST_STUDENT]
+
+    @property
+    def others(self) -> list[str]:
+        return [name for name in self.by_student if int(name[-3:]) < FIRST_STUDENT]
+
+    def shapes(
+        self,
+        students: Sequence[str],
+        halves: Sequence[Half],
+        workers: int,
+        evidence: str = "default",
+    ) -> list[list[Shape]]:
+        """Of each student, from each half of the photos."""
+        tasks = []
+        for name in students:
+            own = self.by_student[name]
+            sets = [[hand for i in half if (hand := own[i]) is not None] for half in halves]
+            tasks.append((sets, [self.K] * len(sets), evidence))
+        return in_workers(tasks, workers)
+
+
+Task = tuple[Sequence[Sequence[Detection]], Sequence[Cameras], str]
+"""The hands of each calibration of a person, their cameras, and the kind of evidence."""
+
 _PIPES: list[Pipeline] = []
-"""Of a worker process, loaded once."""
+"""Of a process, loaded once."""
 
 
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-    _PIPES.append(idhand.load())
+def in_workers(tasks: Sequence[Task], workers: int) -> list[list[Shape]]:
+    """All calibrations of each person, in several processes or in this one."""
+    if workers == 1:
+        return list(map(_calibrated, tasks))
+    context = get_context("spawn")
+    with ProcessPoolExecutor(
+        workers, context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as p:
+        return list(p.map(_calibrated, tasks))
 
 
-def _shapes(task: tuple[Sequence[Detection | None], np.ndarray, Sequence[Half]]) -> list[Shape]:
-    """One student's shapes from each half."""
-    hands, K, halves = task
-    pipe = _PIPES[0]
-    shapes = []
-    for half in halves:
-        seen = [hand for i in half if (hand := hands[i]) is not None]
-        fused = fuse(pipe, seen, K)
-        bones = _rest_bones(pipe.model, fused.betas)
-        covariance = fused.covariance.numpy()
-        shapes.append(Shape(betas=fused.betas.numpy(), covariance=covariance, bones=bones))
-    return shapes
-
-
-def _rest_bones(model: HandModel, betas: torch.Tensor) -> Float[np.ndarray, " 20"]:
-    hand = model.with_shape(betas)
-    still = torch.eye(3, dtype=betas.dtype).expand(16, 3, 3)
-    return bone_lengths(hand.posed(still, hand.rest_joints[0]).keypoints.numpy())
+def _calibrated(task: Task) -> list[Shape]:
+    if not _PIPES:
+        _PIPES.append(idhand.load())
+    sets, cameras, evidence = task
+    rows = zip(sets, cameras, strict=True)
+    return [EVIDENCE[evidence](_PIPES[0], hands, K) for hands, K in rows]
 
 
 def _ratios(lengths: Float[np.ndarray, "*batch 20"]) -> Float[np.ndarray, "*batch 20"]:
@@ -159,10 +237,10 @@ def size_free(model: HandModel) -> Float[np.ndarray, "betas betas"]:
     share (least squares, smallest norm).
     """
     zero = torch.zeros(model.num_betas, dtype=torch.float64)
-    rest = _rest_bones(model, zero)
+    rest = rest_bones(model, zero)
     step = 1e-3
     slopes = [
-        np.log(_rest_bones(model, zero + step * unit) / rest) / step
+        np.log(rest_bones(model, zero + step * unit) / rest) / step
         for unit in torch.eye(model.num_betas, dtype=torch.float64)
     ]
     growth = np.linalg.lstsq(np.stack(slopes, 1), np.ones(20), rcond=None)[0]
@@ -171,6 +249,18 @@ def size_free(model: HandModel) -> Float[np.ndarray, "betas betas"]:
 
 
 # ---------------------------------------------------------------- distances and scores
+
+Distance = Callable[[Shape, Shape], float]
+
+
+def distances(P: Float[np.ndarray, "betas betas"]) -> tuple[Distance, Distance]:
+    """Between shapes projected by P: Euclidean, and by what the two calibrations do not know."""
+
+    def by_covariance(a: Shape, b: Shape) -> float:
+        mine, theirs = ((P @ s.betas, P @ s.covariance @ P.T) for s in (a, b))
+        return _mahalanobis(mine, theirs)
+
+    return lambda a, b: _distance(P @ a.betas, P @ b.betas), by_covariance
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

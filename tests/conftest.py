@@ -2,6 +2,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from idhand.hand import (
     ShapePrior,
     landmark_points,
 )
+from idhand.nets import files as net_files
+from idhand.nets.keypoints import KeypointNet
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("ci")
@@ -37,6 +40,26 @@ def shared_file(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"../shared/{name} is not here; it is not part of the project")
     return path
+
+
+@pytest.fixture
+def ships(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[KeypointNet | None], None]]:
+    """Makes this the keypoint network that idhand ships; None, as before the first call: none."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    monkeypatch.setattr(net_files, "shipped_networks", lambda: folder)
+
+    def ship(net: KeypointNet | None) -> None:
+        net_files._shipped_keypoint_net.cache_clear()
+        (folder / net_files.KEYPOINTS_FILE).unlink(missing_ok=True)
+        if net is not None:
+            net_files.save_net(net, folder / net_files.KEYPOINTS_FILE, {}, cut="landmark")
+
+    ship(None)
+    yield ship
+    net_files._shipped_keypoint_net.cache_clear()
 
 
 def toy_hand() -> FittableHand:

@@ -57,13 +57,31 @@ def test_steady_motion_has_no_second_difference() -> None:
 
 def test_recognition_of_people_who_differ_is_perfect() -> None:
     recognition = import_module("real_recognition")
-    halves = recognition._halves(quick=True)
+    halves = recognition._halves(recognition.QUICK_SPLITS)
     rng = np.random.default_rng(0)
     people = [[own for _ in halves] for own in rng.normal(size=(5, 16))]
     auc, _, first, _ = recognition._scores(people, recognition._distance, halves)
     assert (auc, first) == (1.0, 100.0)
     P = recognition.size_free(idhand.load().model)
     assert np.linalg.matrix_rank(P) == 15
+
+
+def test_man_is_told_from_students_by_hand() -> None:
+    """Of three calibrations of the man only the first and the last are compared: 0.4 apart.
+
+    The first is nearer to the last than to two of three students, the last than to one.
+    """
+    places = import_module("real_places")
+    within = np.array([[0.0, 9.0, 0.4], [9.0, 0.0, 9.0], [0.4, 9.0, 0.0]])
+    between = np.array([[0.5, 0.6, 0.3], [0.0, 0.0, 0.0], [0.1, 0.2, 0.7]])
+    found = places.separation(within, between)
+    assert found.auc == pytest.approx(3 / 6)
+    assert found.low <= found.auc <= found.high
+
+
+def test_every_kind_of_evidence_is_explained_and_calibrates() -> None:
+    evidence = import_module("real_evidence")
+    assert [*evidence.MEANING] == [*evidence.EVIDENCE]
 
 
 def test_taco_table_has_all_hands() -> None:

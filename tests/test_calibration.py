@@ -125,7 +125,8 @@ def test_a_photo_of_a_grossly_different_hand_loses_its_weight() -> None:
     odd_betas = torch.zeros(16).double()
     odd_betas[1:7] = torch.tensor([4.0, -3, 3, 5, -5, 5]).double()
     odd, _ = photos(rng, 1, odd_betas, ZERO_BIAS)
-    seen = Observations(**{k: torch.cat((v, vars(odd)[k])) for k, v in vars(own).items()})
+    given = {name: values for name, values in vars(own).items() if values is not None}
+    seen = Observations(**{k: torch.cat((v, vars(odd)[k])) for k, v in given.items()})
     result = calibrate_shape(open_hand(), seen)
     assert result.weights[:14].min() > 0.7
     assert result.weights[14] < 0.3

@@ -110,7 +110,8 @@ def test_weights_follow_from_fit_and_disagreement() -> None:
     odd_betas = torch.zeros(16).double()
     odd_betas[1:7] = torch.tensor([4.0, -3, 3, 5, -5, 5]).double()
     odd, _ = photos(rng, 1, odd_betas, torch.zeros(21, 3).double())
-    seen = Observations(**{k: torch.cat((v, vars(odd)[k])) for k, v in vars(own).items()})
+    given = {name: values for name, values in vars(own).items() if values is not None}
+    seen = Observations(**{k: torch.cat((v, vars(odd)[k])) for k, v in given.items()})
     seen.points_px[2] += 25 * draw(0, 21, 2)
     config = CalibrationConfig(reweightings=1, poor_fit=1.0, disagreement=0.3, usual_cost=0.5)
     result = calibrate_shape(open_hand(), seen, config=config)

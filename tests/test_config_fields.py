@@ -20,17 +20,24 @@ from idhand.losses import LossConfig, Truth, loss_terms
 from idhand.nets.crops import JitterConfig, jittered
 from idhand.nets.files import load_regressor, save_net
 from idhand.nets.heatmaps import HeatmapConfig, HeatmapNet
+from idhand.nets.keypoints import KeypointConfig
 from idhand.nets.regressor import RegressorConfig
-from idhand.training import LoopConfig, TrainConfig, Training, train
+from idhand.training import PRESETS, LoopConfig, TrainConfig, Training, train
 from idhand.training.batches import Batch
 from idhand.training.checkpoints import Checkpoints, read_checkpoint
 from idhand.training.colour import ColourConfig, paper_colour, recoloured
 from idhand.training.draws import Once, Order
 from idhand.training.examples import CropConfig, ImageExamples
 from idhand.training.features import FeatureConfig, feature_folder
+from idhand.training.keypoint_loss import KeypointLossConfig
+from idhand.training.keypoints import KeypointTask
+from idhand.training.seen import HarmConfig, harmed
 from idhand.training.tasks import RegressorTask, truth_of
 from tests.config_fields import Case, cases, check_case, check_fields
+from tests.test_nets_keypoints import SMALL, small
 from tests.test_training_data import HAND_MODEL, debug, feature_batch, hands, small_net
+from tests.test_training_keypoints import flat_batch, seen_hands
+from tests.test_training_seen import BEFORE, NOISE, hand_points
 
 # -------------------------------------------------------------------------------------- the loop
 
@@ -157,6 +164,12 @@ def ranking(config: TrainConfig) -> Tensor:
         return task.errors(task.estimate(feature_batch(8), None), truth)
 
 
+def keypoint_losses(config: TrainConfig) -> dict[str, Tensor]:
+    """What the training of the keypoint network minimises."""
+    with torch.no_grad():
+        return KeypointTask(small(), open_hand(), config.keypoint_loss)(flat_batch())
+
+
 def debug_training(**changes: Any) -> TrainConfig:
     loop = replace(debug().loop, batch=3, steps=2, checkpoint_every=2, validate_every=2)
     return debug(loop=loop, **changes)
@@ -186,6 +199,10 @@ TRAININGS = {
         ranking, debug(task="confidence", net=None, identity_dropout=0.0),
         {"confidence_target": "keypoints"},
     ),
+    "keypoint_loss": Case(
+        keypoint_losses, PRESETS["keypoints"](open_hand()),
+        {"keypoint_loss": KeypointLossConfig(size=2.0)},
+    ),
 }  # fmt: skip
 
 # ------------------------------------------------------------------------------- crops and colours
@@ -195,6 +212,20 @@ def crops(config: CropConfig) -> tuple[Tensor, Tensor]:
     data = ImageExamples(samples=hands(3), config=config, hand_model=HAND_MODEL)
     (batch,) = data.batches(Once(num_examples=3, batch=3), 0, 1, rank=0, ranks=1)
     return batch.inputs, batch.points_px
+
+
+def seen_crops(config: CropConfig) -> tuple[Tensor, ...]:
+    data = ImageExamples(
+        samples=seen_hands(4), config=config, labels="seen", hand_model=HAND_MODEL
+    )  # fmt: skip
+    (batch,) = data.batches(Once(num_examples=4, batch=4), 0, 1, rank=0, ranks=1)
+    assert batch.seen is not None
+    return batch.inputs, batch.points_px, batch.seen.parts
+
+
+def harmed_crops(config: HarmConfig) -> list[np.ndarray]:
+    rngs = [np.random.default_rng(seed) for seed in range(3)]
+    return [harmed(NOISE, BEFORE, hand_points(0), rng, config)[0] for rng in rngs]
 
 
 def squares(config: JitterConfig) -> Any:
@@ -208,11 +239,27 @@ def colours(config: ColourConfig) -> list[np.ndarray]:
     return [recoloured(rgb, np.random.default_rng(seed), config) for seed in range(20)]
 
 
-CROPS = cases(
-    CropConfig(),
-    crops,
-    {"cut": "box", "jitter": None, "colour": paper_colour(), "seed": 1},
-)
+CROPS = {
+    **cases(
+        CropConfig(), crops, {"cut": "box", "jitter": None, "colour": paper_colour(), "seed": 1}
+    ),
+    **cases(
+        CropConfig(wide_jitter=JitterConfig(), wide_share=0.9),
+        seen_crops,
+        {
+            "wide_jitter": JitterConfig(rotation_deg=60.0), "wide_share": 0.1,
+            "harm": HarmConfig(cover_share=1.0),
+        },
+    ),
+}  # fmt: skip
+HARMS = cases(
+    HarmConfig(cover_share=1.0, border_share=1.0, small_share=1.0),
+    harmed_crops,
+    {
+        "cover_share": 0.0, "cover_side": (0.4, 0.5), "border_share": 0.0, "small_share": 0.0,
+        "smallest_px": 100.0,
+    },
+)  # fmt: skip
 JITTERS = cases(JitterConfig(), squares, {"rotation_deg": 5.0, "shift": 0.1, "scale": 0.3})
 COLOURS = cases(
     ColourConfig(),
@@ -233,7 +280,7 @@ FEATURES = cases(
     folder_of,
     {
         "backbone": "hand_lite", "label": "other", "views": 2, "hand_model": "mano",
-        "crops": CropConfig(jitter=None),
+        "crops": CropConfig(jitter=None), "labels": "seen", "on_disk": True,
     },
 )  # fmt: skip
 
@@ -265,6 +312,21 @@ LOSSES = {
     ),
     **cases(LossConfig(), task_losses, {"landmarks": 1.0}),
 }  # fmt: skip
+
+
+def keypoint_terms(loss: KeypointLossConfig) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return KeypointTask(small(), open_hand(), loss)(flat_batch())
+
+
+KEYPOINT_LOSSES = cases(
+    KeypointLossConfig(),
+    keypoint_terms,
+    {
+        "points": 2.0, "distance": 2.0, "heat": 2.0, "visible": 2.0, "directions": 2.0, "size": 2.0,
+        "parts": 2.0,
+    },
+)  # fmt: skip
 
 # ---------------------------------------------------------------------------------------- networks
 
@@ -326,18 +388,36 @@ def heatmap_numbers(config: HeatmapConfig) -> int:
 
 HEATMAPS = cases(HeatmapConfig(), heatmap_numbers, {"backbone": "resnet34"})
 
+
+@cache
+def keypoint_weights(config: KeypointConfig) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in config.build().named_parameters()}
+
+
+KEYPOINTS = cases(
+    SMALL,
+    keypoint_weights,
+    {
+        "backbone": "hand_lite", "widths": (8, 8, 9), "image_width": 9, "point_width": 5,
+        "hidden": (16, 8), "size_hidden": (15,),
+    },
+)  # fmt: skip
+
 # ------------------------------------------------------------------------------------------- tests
 
 TABLES: dict[type, dict[str, Case]] = {
     LoopConfig: LOOPS,
     TrainConfig: TRAININGS,
     CropConfig: CROPS,
+    HarmConfig: HARMS,
     JitterConfig: JITTERS,
     ColourConfig: COLOURS,
     FeatureConfig: FEATURES,
     LossConfig: LOSSES,
+    KeypointLossConfig: KEYPOINT_LOSSES,
     RegressorConfig: NETS,
     HeatmapConfig: HEATMAPS,
+    KeypointConfig: KEYPOINTS,
 }
 
 

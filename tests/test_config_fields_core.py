@@ -22,7 +22,7 @@ from idhand.detection import HandDetector
 from idhand.fusion import CovarianceCalibration, FusionConfig, fuse
 from idhand.geometry import intrinsics_from_fov
 from idhand.pipeline import Pipeline, PipelineConfig
-from idhand.records import Camera, Detection, HandInImage
+from idhand.records import Camera, Detection, HandInImage, SeenKeypoints
 from idhand.refinement import (
     ObjectiveConfig,
     Observations,
@@ -30,10 +30,12 @@ from idhand.refinement import (
     Trust,
     both_nets,
     closed_form_start,
+    hand_size_px,
     observations,
 )
 from idhand.refinement.objective import Objective
 from idhand.refinement.official import OfficialConfig, fit_officially
+from idhand.refinement.photo_noise import PhotoNoise
 
 from .test_calibration import ZERO_BIAS, photos
 
@@ -58,7 +60,7 @@ def hands() -> tuple[HandInImage, ...]:
             rgb, _ = idhand.read_image(path)
         seen = own.reader.with_features(rgb, own.detector.detect(rgb, max_hands=1))
         camera = Camera(K=np.array(entry["K"], np.float64))
-        found += [HandInImage(detection=d, camera=camera) for d in seen]
+        found += [HandInImage(detection=replace(d, keypoints=None), camera=camera) for d in seen]
     return tuple(found)
 
 
@@ -71,6 +73,25 @@ def cut_hands() -> list[HandInImage]:
 
 def without_features(seen: Sequence[HandInImage]) -> list[HandInImage]:
     return [replace(h, detection=replace(h.detection, features=None)) for h in seen]
+
+
+def with_keypoints(seen: Sequence[HandInImage]) -> list[HandInImage]:
+    """The same, as a keypoint network sees them a little elsewhere, a tenth larger."""
+    out = []
+    for hand in seen:
+        d, rng = hand.detection, np.random.default_rng(0)
+        size_px = hand_size_px(d)
+        keypoints = SeenKeypoints(
+            points_px=d.landmarks_px + 0.02 * size_px * rng.normal(size=(21, 2)),
+            cov_px=np.tile((0.01 * size_px) ** 2 * np.eye(2), (21, 1, 1)),
+            visible=np.ones(21),
+            directions=np.tile([0.0, 0, 1], (20, 1)),
+            directions_std=np.full(20, 0.2),
+            log_length_px=float(np.log(1.1 * size_px)),
+            log_length_std=0.03,
+        )
+        out.append(replace(hand, detection=replace(d, keypoints=keypoints)))
+    return out
 
 
 WALKED: set[type] = set()
@@ -129,6 +150,13 @@ def test_refinement_and_trust() -> None:
         (adam, "adam_rates", (2e-2, 1e-3)),
     ]
     check(RefinementConfig, changes, run)
+
+    def with_trust(trust: Trust) -> np.ndarray:
+        """Of hands without the keypoint network and with it."""
+        own = with_settings(refinement=replace(both_nets(), trust=trust))
+        some = cut_hands()[:2]
+        return np.concatenate((fitted(own, some), fitted(own, with_keypoints(some[:1]))))
+
     base = Trust()
     check(
         Trust,
@@ -142,8 +170,14 @@ def test_refinement_and_trust() -> None:
             ),
             (base, "point_weight", 1.0),
             (base, "unseen_point_weight", 1.0),
+            (base, "keypoint_factor", 2.0),
+            (base, "landmark_factor", 2.0),
+            (base, "direction_factor", 2.0),
+            (base, "spreads_points", False),
+            (base, "scale_std", 0.1),
+            (base, "size_factor", 2.0),
         ],
-        lambda trust: run(replace(both_nets(), trust=trust)),
+        with_trust,
     )
 
 
@@ -151,7 +185,7 @@ def test_refinement_and_trust() -> None:
 def test_objective() -> None:
     def run(config: ObjectiveConfig) -> np.ndarray:
         own = with_settings(refinement=RefinementConfig(objective=config))
-        return fitted(own, without_features(cut_hands()))
+        return fitted(own, with_keypoints(cut_hands()[:3]))
 
     base = ObjectiveConfig(pose_weight=0.02)  # weak, so that joints reach their limits
     changes: list[Change] = [
@@ -175,6 +209,8 @@ def test_calibration() -> None:
         (base, "usual_cost", 20.0),
         (base, "poor_fit", 0.8),
         (base, "drop_below", 0.9),
+        (base, "noise", PhotoNoise.shipped("landmarks")),
+        (base, "network", CalibrationConfig(noise=PhotoNoise.shipped("network"))),
     ]
 
     rng = torch.Generator().manual_seed(4)
@@ -182,7 +218,8 @@ def test_calibration() -> None:
     odd_betas = torch.zeros(16).double()
     odd_betas[1:7] = torch.tensor([4.0, -3, 3, 5, -5, 5]).double()
     odd, _ = photos(rng, 1, odd_betas, ZERO_BIAS)
-    seen = Observations(**{k: torch.cat((v, vars(odd)[k])) for k, v in vars(own).items()})
+    several = {k: torch.cat((v, vars(odd)[k])) for k, v in vars(own).items() if v is not None}
+    seen = Observations(**several)
 
     def run(config: CalibrationConfig) -> np.ndarray:
         found = calibrate_shape(MODEL, seen, config=config)

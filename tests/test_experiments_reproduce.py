@@ -152,6 +152,7 @@ def detected_of(chosen: list[int], header: Mapping[str, str], num_features: int)
         landmark_outside=np.zeros((num, 21), bool),
         R_cam_view=np.tile(np.eye(3), (num, 1, 1)),
         features=rng.normal(size=(num, num_features)).astype(np.float16),
+        keypoints=None,
         **arrays,
     )
 

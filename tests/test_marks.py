@@ -390,7 +390,8 @@ def test_the_pipeline_takes_the_points_for_what_they_are(monkeypatch: pytest.Mon
     given: list[BonePoints | None] = []
 
     def noted(*arguments: Any) -> Any:
-        given.append(arguments[-1])
+        *_, lie_on, _keypoints = arguments
+        given.append(lie_on)
         return with_network(*arguments)
 
     monkeypatch.setattr(pipeline, "with_network", noted)

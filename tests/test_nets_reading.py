@@ -13,7 +13,8 @@ import idhand
 from idhand.assets.nets import shipped_networks
 from idhand.experiments.shapes import shape_errors_mm
 from idhand.nets import regressor as presets
-from idhand.nets.files import load_regressor, save_net
+from idhand.nets.backbones import HandBackbone
+from idhand.nets.files import keypoint_net_on, load_keypoint_net, load_regressor, save_net
 from idhand.nets.reading import Reader
 from idhand.pipeline import Pipeline, PipelineConfig
 from idhand.records import Camera, Detection, HandInImage, HandResult
@@ -171,11 +172,16 @@ def test_networks_that_need_a_shape_or_their_own_backbone_are_refused(tmp_path: 
 
 
 def test_the_shipped_networks_are_small_and_for_the_open_hand() -> None:
-    paths = sorted(shipped_networks().glob("*.safetensors"))
-    assert [path.stem for path in paths] == ["baseline", "identity", "identity_film"]
-    assert sum(path.stat().st_size for path in paths) < 8e6
-    for path in paths:
-        assert load_regressor(path, hand_model="idhand-open-1").is_frozen
+    paths = {path.stem: path for path in shipped_networks().glob("*.safetensors")}
+    poses = {"baseline", "identity", "identity_film"}
+    assert poses <= paths.keys() <= poses | {"keypoints"}
+    assert sum(path.stat().st_size for path in paths.values()) < 9e6
+    for name in poses:
+        assert load_regressor(paths[name], hand_model="idhand-open-1").is_frozen
+    if "keypoints" in paths:
+        net = load_keypoint_net(paths["keypoints"])
+        assert keypoint_net_on(HandBackbone("hand_studio")) is not None
+        assert net.config.backbone == "hand_studio"
 
 
 def test_a_hand_that_went_astray_stays_where_it_started(

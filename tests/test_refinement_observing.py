@@ -394,7 +394,8 @@ def test_deviations_are_those_of_the_information(known: float | None) -> None:
         own = torch.linalg.inv(shape_cov) + B.mT @ torch.linalg.solve(A, B)
         H = torch.cat((torch.cat((A, B), -1), torch.cat((B.mT, own), -1)), -2)
     drawn = draw(5, 2, 4000, 48) @ torch.linalg.cholesky(torch.linalg.inv(H)).mT
-    keypoints_std_m, depth_std_m = uncertainty(o, on_joints, state, seen, shape_cov)
+    stated = uncertainty(o, on_joints, state, seen, shape_cov)
+    keypoints_std_m, depth_std_m = stated.keypoints_std_m, stated.depth_std_m
     _, J = on_joints.point_jacobian(state, shape=True, bias=False)
     moved = torch.einsum("bpau,bnu->bnpa", J - J[:, :1], drawn)
     assert_close(keypoints_std_m, moved.square().sum(-1).mean(1).sqrt(), rtol=0.05, atol=1e-9)

@@ -103,13 +103,13 @@ def drawn(known_shape: bool = False, unseen: tuple[int, ...] = ()) -> Drawn:
     solved = solve(o, seen, start, RefinementConfig(objective=o.config), shape=not known_shape)
     on_joints = replace(o, model=replace(o.model, landmarks=o.model.keypoints_on_bones))
     known = shape_cov if known_shape else None
-    spread, depth = uncertainty(o, on_joints, solved.state, seen, known)
+    stated = uncertainty(o, on_joints, solved.state, seen, known)
     return Drawn(
         truth=truth,
         seen=seen,
         fitted=solved.state,
-        spread=spread,
-        depth=depth,
+        spread=stated.keypoints_std_m,
+        depth=stated.depth_std_m,
         known_shape=known_shape,
     )
 

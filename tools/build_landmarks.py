@@ -25,6 +25,7 @@ from idhand.calibration import Calibration, CalibrationConfig, calibrate_shape
 from idhand.detection import HandDetector
 from idhand.geometry import intrinsics_from_fov
 from idhand.media import VideoReader, read_image
+from idhand.nets.reading import Reader
 from idhand.records import Camera, Detection, HandInImage
 from idhand.refinement import ObjectiveConfig, Observations, observations
 
@@ -58,25 +59,25 @@ MEAN_STEP = 0.7
 Person = tuple[list[Detection], list[np.ndarray]]
 
 
-def people(real: Path) -> Iterator[tuple[str, Person]]:
-    """Name, detections and intrinsics of each training person."""
+def people(real: Path, reader: Reader | None = None) -> Iterator[tuple[str, Person]]:
+    """Name, detections (with a network's features) and intrinsics of each training person."""
     detector = HandDetector()
     for folder in sorted((real / "sign_digits").glob("student_*")):
         if int(folder.name.split("_")[1]) in TEST_STUDENTS:
             continue
         images = [read_image(p)[0] for p in sorted(folder.glob("*.jpg"))]
-        yield folder.name, _seen(detector, images)
+        yield folder.name, _seen(detector, images, reader)
     for name, step in VIDEOS.items():
         frames = [f.rgb for k, f in enumerate(VideoReader(real / name)) if k % step == 0]
-        yield name, _seen(detector, frames)
+        yield name, _seen(detector, frames, reader)
 
 
-def _seen(detector: HandDetector, images: list[np.ndarray]) -> Person:
+def _seen(detector: HandDetector, images: list[np.ndarray], reader: Reader | None) -> Person:
     hands, cameras = [], []
     for rgb in images:
         found = detector.detect(rgb, max_hands=1, views=2)
         if found and found[0].score > 0.8:
-            hands.append(found[0])
+            hands += found if reader is None else reader.with_features(rgb, found)
             cameras.append(intrinsics_from_fov(rgb.shape[1], rgb.shape[0]).numpy())
     return hands, cameras
 

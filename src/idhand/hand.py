@@ -286,6 +286,12 @@ class FittableHand(HandModel):
         growth = torch.linalg.lstsq(basis, from_wrist[:, None]).solution[:, 0]
         return growth / (self.measures.growth @ growth)
 
+    @cached_property
+    def mean_length_m(self) -> float:
+        """Length of the mean hand, see `HAND_LENGTH`."""
+        zero = torch.zeros_like(self.measures.growth)
+        return float(self.measures.lengths(zero)[self.measures.names.index(HAND_LENGTH)])
+
     def relative_size(self, betas: Float[Tensor, "*batch betas"]) -> Float[Tensor, "*batch"]:
         """Length of a hand over the mean hand's, to first order."""
         return 1 + betas @ self.measures.growth

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from idhand.assets import OPEN_HAND
@@ -45,7 +46,13 @@ from idhand.refinement import (
     observations,
     solve,
 )
-from idhand.refinement.network import solve_near, with_network
+from idhand.refinement.deviations import (
+    AS_STATED,
+    DeviationCalibration,
+    Recalibration,
+    deviations_file,
+)
+from idhand.refinement.network import network_keypoints, solve_near, with_network
 from idhand.refinement.observing import observed
 from idhand.refinement.populations import under_population
 from idhand.refinement.results import hand_results
@@ -89,19 +96,23 @@ class PipelineConfig:
         model, path = hand_model(self.hand).of_population(self.population), self.network
         if path == "shipped":
             path = shipped_networks() / "identity_film.safetensors"
-        reader, calibration = None, None
+        reader, calibration, deviations = None, None, AS_STATED
         if path is not None:
             reader = Reader.load(Path(path), model.name)
             beside = covariance_file(Path(path))
             calibration = None if beside is None else CovarianceCalibration.load(beside)
             if calibration is not None:
                 calibration.check_model(model.name)
+            beside = deviations_file(Path(path))
+            if beside.is_file():
+                deviations = DeviationCalibration.load(beside)
         return Pipeline(
             config=self,
             detector=HandDetector(),
             model=model,
             reader=reader,
             covariance_calibration=calibration,
+            deviations=deviations,
         )
 
 
@@ -116,6 +127,9 @@ class Pipeline:
     covariance_calibration: CovarianceCalibration | None = None
     """Of the network's shapes, from a file beside it, see `covariance_file`. Without it,
     calibration does not use these shapes."""
+    deviations: Recalibration = AS_STATED
+    """What becomes of the deviations that a fit states, from a file beside the network, see
+    `deviations_file`; without it they stay as they are."""
 
     @property
     def prior(self) -> ShapePrior:
@@ -239,21 +253,36 @@ class Pipeline:
             return []
         camera = Camera(K=K, dist=lens_of(dist), is_guess=K_is_guess)
         hands = [HandInImage(detection=d, camera=camera) for d in detections]
+        if identity is None:
+            return self.fit_all(hands)
+        betas = torch.from_numpy(identity.betas).expand(len(hands), -1)
+        return self.fit_all(hands, betas, torch.from_numpy(identity.covariance))
+
+    def fit_all(
+        self,
+        hands: Sequence[HandInImage],
+        betas: Float[Tensor, "hands betas"] | None = None,
+        betas_cov: Float[Tensor, "betas betas"] | None = None,
+    ) -> list[HandResult]:
+        """Fit the hand model to hands that were detected in any images, each by itself, together.
+
+        Args:
+            hands: The network takes part if all have features; see `Reader.with_features`.
+            betas: Each one's shape, if all are known.
+            betas_cov: Their covariance.
+        """
         reads = self._reads(hands)
         config = self.config.refinement or (both_nets() if reads else RefinementConfig())
         objective = Objective(model=self.model, config=config.objective, prior=self.prior)
-        seen, known, shape_cov = observations(hands, config.objective), None, None
-        if identity is not None:
-            known = torch.from_numpy(identity.betas).expand(len(hands), -1)
-            shape_cov = torch.from_numpy(identity.covariance)
+        seen, is_unknown = observations(hands, config.objective), betas is None
         if reads:
-            start, seen = self._with_network(hands, seen, config.trust, known)
-            solution = solve_near(objective, seen, start, config, shape=known is None)
+            start, seen = self._with_network(hands, seen, config.trust, betas)
+            solution = solve_near(objective, seen, start, config, shape=is_unknown)
         else:
-            betas = self.prior.mean.expand(len(hands), -1) if known is None else known
-            start = closed_form_start(objective, seen, betas)
-            solution = solve(objective, seen, start, config, shape=known is None)
-        return hand_results(objective, hands, seen, solution, shape_cov)
+            shapes = self.prior.mean.expand(len(hands), -1) if betas is None else betas
+            start = closed_form_start(objective, seen, shapes)
+            solution = solve(objective, seen, start, config, shape=is_unknown)
+        return hand_results(objective, hands, seen, solution, betas_cov, self.deviations)
 
     def fuse(self, hands: Sequence[HandInImage], anchor: Anchor | None = None) -> Calibration:
         """One shape from one person's hands, each detected in an image of its own.
@@ -264,23 +293,65 @@ class Pipeline:
         default = calibration_with_network() if reads else CalibrationConfig()
         config = self.config.calibration or default
         seen, prior, start = observations(hands, config.objective), self.prior, None
+        model = self.model
         if reads:
-            assert self.reader is not None
-            if self.covariance_calibration is not None:
-                estimate = self.reader.read(hands, None)
-                fusing = FusionConfig(covariance_calibration=self.covariance_calibration)
-                fused = fuse(estimate.betas, estimate.betas_cov, None, self._trained_prior, fusing)
-                posterior = ShapePrior(mean=fused.betas, covariance=fused.covariance)
-                prior = under_population(self.model, posterior, self._trained_prior, prior)
-            start, seen = self._with_network(hands, seen, config.trust, None)
-        return calibrate_shape(self._biased_model(reads), seen, prior, anchor, config, start)
+            prior = self.prior_with_network(hands)
+            if config.network is None:
+                start, seen = self._with_network(hands, seen, config.trust, None)
+                model = self._biased_model()
+            else:
+                prior, start = self._network_first(hands, prior, config.network)
+        if config.noise is not None:
+            bias = config.noise.bias_covariance
+            model = replace(model, landmarks=replace(model.landmarks, bias_covariance=bias))
+        return calibrate_shape(model, seen, prior, anchor, config, start)
 
-    def _biased_model(self, reads: bool) -> FittableHand:
+    def _network_first(
+        self, hands: Sequence[HandInImage], prior: ShapePrior, config: CalibrationConfig
+    ) -> tuple[ShapePrior, State | None]:
+        """The prior once the network's own points are fitted, and the poses of that fit."""
+        points = self.network_points(hands)
+        if points is None:
+            return prior, None
+        seen = replace(observations(hands, config.objective), points_px=points)
+        model = self.marked_model(None if config.noise is None else config.noise.bias_covariance)
+        start, seen = self.as_network(model, hands, seen)
+        fit = calibrate_shape(model, seen, prior, None, config, start)
+        return ShapePrior(mean=fit.betas, covariance=fit.covariance), replace(fit.states, bias=None)
+
+    def prior_with_network(self, hands: Sequence[HandInImage]) -> ShapePrior:
+        """What is known of one person's shape once the network's shapes are fused.
+
+        The prior alone if the network takes no part or its covariances are not calibrated.
+        """
+        if not self._reads(hands) or self.covariance_calibration is None:
+            return self.prior
+        assert self.reader is not None
+        estimate = self.reader.read(hands, None)
+        fusing = FusionConfig(covariance_calibration=self.covariance_calibration)
+        fused = fuse(estimate.betas, estimate.betas_cov, None, self._trained_prior, fusing)
+        posterior = ShapePrior(mean=fused.betas, covariance=fused.covariance)
+        return under_population(self.model, posterior, self._trained_prior, self.prior)
+
+    def _biased_model(self) -> FittableHand:
         """The model whose points differ from person to person as those do that count most."""
-        if not reads or self._marks is None:
+        if self._marks is None:
             return self.model
         landmarks = replace(self.model.landmarks, bias_covariance=self._marks.bias_covariance)
         return replace(self.model, landmarks=landmarks)
+
+    def marked_model(self, bias_covariance: Tensor | None = None) -> FittableHand:
+        """The model whose points are those that the network marks.
+
+        Args:
+            bias_covariance: Of the model's own keypoints, as the landmarks' if None; other points
+                have one of their own.
+        """
+        if bias_covariance is None:
+            bias_covariance = self.model.landmarks.bias_covariance
+        keypoints = self.model.keypoints_on_bones
+        marks = self._marks or replace(keypoints, bias_covariance=bias_covariance)
+        return replace(self.model, landmarks=marks)
 
     def _reads(self, hands: Sequence[HandInImage]) -> bool:
         """Whether the network takes part."""
@@ -298,16 +369,39 @@ class Pipeline:
         assert self.reader is not None
         estimate = self.reader.read(hands, known)
         shapes = self._of_usual_size(estimate.betas) if known is None else known
-        points = self.reader.points_px([hand.detection for hand in hands])
-        if points is not None:
-            rows = [
-                observed(px, hand.camera.K, hand.camera.dist, hand.detection.is_right)
-                for px, hand in zip(points, hands, strict=True)
-            ]
-            points = torch.from_numpy(np.stack(rows))
+        keypoints = network_keypoints(hands)
+        points = None if keypoints is not None else self.network_points(hands)
         return with_network(
-            self.model, estimate.rotations, shapes, seen, points, trust, self._marks
+            self.model, estimate.rotations, shapes, seen, points, trust, self._marks, keypoints
         )
+
+    def as_network(
+        self, model: FittableHand, hands: Sequence[HandInImage], seen: Observations
+    ) -> tuple[State, Observations]:
+        """Start and observations of the network alone.
+
+        Args:
+            model: With the points that the network marks, see `marked_model`.
+            hands: With features.
+            seen: Noise levels, and these points in the pictures, see `network_points`.
+        """
+        assert self.reader is not None
+        estimate = self.reader.read(hands, None)
+        shapes = self._of_usual_size(estimate.betas)
+        trust = Trust(points="landmarks", directions="network")
+        return with_network(model, estimate.rotations, shapes, seen, trust=trust)
+
+    def network_points(self, hands: Sequence[HandInImage]) -> Tensor | None:
+        """What the network marks, as `Observations` have points; None: it marks none."""
+        assert self.reader is not None
+        points = self.reader.points_px([hand.detection for hand in hands])
+        if points is None:
+            return None
+        rows = [
+            observed(px, hand.camera.K, hand.camera.dist, hand.detection.is_right)
+            for px, hand in zip(points, hands, strict=True)
+        ]
+        return torch.from_numpy(np.stack(rows))
 
     def calibrate(
         self,

@@ -27,6 +27,26 @@ FLIP.setflags(write=False)
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeenKeypoints:
+    """A hand's keypoints as the keypoint network sees them in the real picture."""
+
+    points_px: Float[np.ndarray, "21 2"]
+    cov_px: Float[np.ndarray, "21 2 2"]
+    """Covariance of each point, as the network states it."""
+    visible: Float[np.ndarray, " 21"]
+    """Probability that the keypoint is visible, see `Sample.visible`."""
+    directions: Float[np.ndarray, "20 3"]
+    """From each keypoint's parent to it, in the view of the crop about the landmarks (of the
+    mirrored hand for left ones)."""
+    directions_std: Float[np.ndarray, " 20"]
+    """Per axis."""
+    log_length_px: float
+    """Logarithm of the length in the picture that the hand would have where its middle knuckle is,
+    flat and facing the camera's centre."""
+    log_length_std: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Detection:
     """One hand in one image as the landmark net predicts it, before any hand model."""
 
@@ -53,6 +73,8 @@ class Detection:
     features: Float[np.ndarray, " features"] | None = None
     """What the landmark net's backbone makes of the upright crop, for networks that go on from it;
     not written to files."""
+    keypoints: SeenKeypoints | None = None
+    """What the keypoint network sees in the same crop; not written to files."""
 
     def __post_init__(self):
         if math.isnan(self.right_probability):

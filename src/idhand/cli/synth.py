@@ -54,6 +54,11 @@ class Command:
     """Another seed gives other people and other pictures."""
     size: Annotated[int, arg(metavar="PX")] = 224
     """Width and height of the pictures, 64 to 1024."""
+    objects: Annotated[float | None, arg(metavar="SHARE")] = None
+    """Share of the pictures with an object, held or in the way; by default 0.25, no video has any.
+    """
+    second_hands: Annotated[float | None, arg(metavar="SHARE")] = None
+    """Share of the pictures with another hand beside the hand; by default 0.1."""
     backgrounds: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Your own photos, without hands, as additional backgrounds."""
     depth: bool = False
@@ -71,6 +76,11 @@ class Command:
             number = getattr(self, flag)
             if number is not None and number < 1:
                 raise ValueError(f"--{flag} must be at least 1, got {number}")
+        for flag in ("objects", "second_hands"):
+            share = getattr(self, flag)
+            if share is not None and not 0 <= share <= 1:
+                name = flag.replace("_", "-")
+                raise ValueError(f"--{name} must be within 0..1, got {share}")
         if self.seed < 0:
             raise ValueError(f"--seed must not be negative, got {self.seed}")
         if not SMALLEST_PX <= self.size <= LARGEST_PX:
@@ -139,8 +149,11 @@ def configured(command: Command, preset: Any) -> Any:
     subjects = command.subjects or SPLIT_SUBJECTS[command.split]
     if command.images is None or command.subjects is None:
         subjects = max(1, min(subjects, images // preset.frames))
+    given = {"object_share": command.objects, "second_hand_share": command.second_hands}
+    shares = {name: share for name, share in given.items() if share is not None}
     return replace(
         preset,
+        **shares,
         split=command.split,
         population=command.population,
         num_subjects=subjects,

@@ -12,7 +12,7 @@ from idhand.cli.common import num_cores, progress, say, terminate_as_interrupt, 
 Preset = Literal[
     "backbone", "baseline", "identity", "identity_film", "confidence",
     "paper_baseline", "paper_identity", "paper_confidence", "paper_heatmaps",
-    "official_baseline", "debug",
+    "official_baseline", "keypoints", "debug",
 ]  # fmt: skip
 
 
@@ -21,7 +21,8 @@ class Command:
     """Train a network.
 
     baseline, identity, identity_film and confidence are ours: heads on the shipped hand net, whose
-    features are computed once and kept. paper_* follow the paper, with residual networks.
+    features are computed once and kept; keypoints is a decoder on its
+    maps. paper_* follow the paper, with residual networks.
     confidence and paper_confidence add a branch to a trained network (--start).
 
     After an interruption, the same command resumes. On several GPUs or machines, use

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float16, Int, UInt8
 
 from idhand.data import DataSet
 from idhand.detection import HandDetector
+from idhand.detection.roi import Roi
 from idhand.files import FileKind, read_headed_arrays, replacing
 from idhand.lens import BROWN_COUNTS, distortion_array
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import View, crop_of, landmark_roi, view_of
-from idhand.records import Camera, Detection, HandInImage, Sample
+from idhand.nets.files import keypoint_net_on
+from idhand.nets.keypoints import KeypointNet
+from idhand.nets.reading import seen_in_crops
+from idhand.records import Camera, Detection, HandInImage, Sample, SeenKeypoints
 from idhand.refinement import ObjectiveConfig, Observations, observations
 
 KIND = FileKind(
@@ -44,6 +47,18 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "R_cam_view": (3, 3),
 }
 """Field → shape of one picture's; `features` come beside them."""
+SEEN_SHAPES: dict[str, tuple[int, ...]] = {
+    "points_px": (21, 2),
+    "cov_px": (21, 2, 2),
+    "visible": (21,),
+    "directions": (20, 3),
+    "directions_std": (20,),
+    "log_length_px": (),
+    "log_length_std": (),
+}
+"""The same of what the keypoint network sees, see `SeenKeypoints`."""
+SEEN = "keypoints."
+"""Before the names of these in files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +90,9 @@ class DetectedHands:
     """Of the crop that the features were computed of; to the mirrored camera for left hands."""
     features: Float16[np.ndarray, "pictures features"] | None
     """Of the upright crop about the landmarks; None if they were not wanted."""
+    keypoints: Mapping[str, np.ndarray] | None = None
+    """What the keypoint network sees in the same crop, as fields of `SeenKeypoints`; None if that
+    was not wanted."""
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -94,7 +112,17 @@ class DetectedHands:
             landmarks_world=self.landmarks_world[index],
             confidence=self.landmark_conf[index],
             outside=self.landmark_outside[index],
+            keypoints=self._seen(index),
         )
+
+    def _seen(self, index: int) -> SeenKeypoints | None:
+        """What the keypoint network sees in a picture."""
+        if self.keypoints is None:
+            return None
+        values = {name: rows[index].astype(np.float64) for name, rows in self.keypoints.items()}
+        for name in ("log_length_px", "log_length_std"):
+            values[name] = float(values[name])
+        return SeenKeypoints(**values)
 
     def select(self, indices: Sequence[int] | Int[np.ndarray, " chosen"]) -> "DetectedHands":
         """These pictures, in this order."""
@@ -102,7 +130,9 @@ class DetectedHands:
         texts = {name: tuple(getattr(self, name)[i] for i in chosen) for name in TEXTS}
         arrays = {name: getattr(self, name)[chosen] for name in SHAPES}
         features = None if self.features is None else self.features[chosen]
-        return replace(self, features=features, **texts, **arrays)
+        seen = self.keypoints
+        seen = None if seen is None else {name: rows[chosen] for name, rows in seen.items()}
+        return replace(self, features=features, keypoints=seen, **texts, **arrays)
 
     def by_subject(self) -> dict[str, "DetectedHands"]:
         """Each person's pictures, people in the order in which they first appear.
@@ -155,6 +185,8 @@ class DetectedHands:
         arrays |= {name: getattr(self, name) for name in SHAPES}
         if self.features is not None:
             arrays["features"] = self.features
+        if self.keypoints is not None:
+            arrays |= {SEEN + name: self.keypoints[name] for name in SEEN_SHAPES}
         with replacing(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
 
@@ -172,7 +204,12 @@ class DetectedHands:
         shapes = {name: array.shape for name, array in stored.items()}
         allowed = {name: {(num, *shape)} for name, shape in SHAPES.items()}
         allowed["dist"] = {(num, count) for count in BROWN_COUNTS[1:]}
-        odd = [name for name in SHAPES if shapes.get(name) not in allowed[name]]
+        seen = any(name.startswith(SEEN) for name in stored)
+        wanted = [*SHAPES]
+        if seen:
+            allowed |= {SEEN + name: {(num, *shape)} for name, shape in SEEN_SHAPES.items()}
+            wanted += [SEEN + name for name in SEEN_SHAPES]
+        odd = [name for name in wanted if shapes.get(name) not in allowed[name]]
         if odd or "subject" not in stored or len(stored["subject"]) != num:
             raise ValueError(
                 f"{path} is damaged: {(odd or ['subject'])[0]} is missing or has another shape; "
@@ -180,9 +217,11 @@ class DetectedHands:
             )
         texts: dict[str, Any] = {name: tuple(stored[name].tolist()) for name in TEXTS}
         arrays: dict[str, Any] = {name: stored[name] for name in SHAPES}
+        keypoints = {name: stored[SEEN + name] for name in SEEN_SHAPES} if seen else None
         return DetectedHands(
-            header=about["header"], features=stored.get("features"), **texts, **arrays
-        )
+            header=about["header"], features=stored.get("features"), keypoints=keypoints,
+            **texts, **arrays,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +294,10 @@ def _difference(kept: DetectedHands, data: str, backbone: HandBackbone | None) -
     label = kept.header.get("features", backbone.label)
     if label != backbone.label or kept.features.shape[1] != backbone.num_features:
         return f"holds features of '{label}', and those of '{backbone.label}' are needed"
+    net = keypoint_net_on(backbone)
+    wanted = None if net is None else net.label
+    if kept.header.get("keypoints") != wanted or (kept.keypoints is None) != (net is None):
+        return "holds no keypoints, or those of another keypoint network than is needed"
     return None
 
 
@@ -271,7 +314,8 @@ def detect_hands(
     Args:
         samples: Of any hands; each is decoded once, few are in memory at a time.
         detector: Its landmark net reads the hand.
-        backbone: Whose features of the crop are wanted; None for none.
+        backbone: Whose features of the crop are wanted, and what the keypoint network on it sees,
+            see `keypoint_net_on`; None for none.
         header: What else to note of the set.
         progress: Wraps the samples, with `desc=`, e.g. `tqdm`.
 
@@ -280,7 +324,7 @@ def detect_hands(
     """
     rows: dict[str, list[Any]] = {name: [] for name in (*TEXTS, *SHAPES)}
     datasets: set[str] = set()
-    crops = _Crops(backbone)
+    crops = _Crops(backbone, None if backbone is None else keypoint_net_on(backbone))
     for sample in progress(samples, desc="pictures") if progress else samples:
         check_camera(sample)
         datasets.add(sample.dataset)
@@ -295,7 +339,10 @@ def detect_hands(
     about = {"dataset": ", ".join(sorted(datasets)), **(header or {})}
     if backbone is not None:
         about["features"] = backbone.label
-    return DetectedHands(header=about, features=crops.features(), **texts, **arrays)
+    if crops.net is not None:
+        about["keypoints"] = crops.net.label
+    features, keypoints = crops.seen()
+    return DetectedHands(header=about, features=features, keypoints=keypoints, **texts, **arrays)
 
 
 def _detected(sample: Sample, detector: HandDetector) -> tuple[Detection | None, View | None]:
@@ -320,12 +367,16 @@ def undetected(samples: Sequence[Sample]) -> DetectedHands:
 
 def observations_of(detected: DetectedHands, config: ObjectiveConfig) -> Observations:
     """The hands as observations of right hands, see `observations`; all must have been found."""
+    return observations(hands_of(detected), config)
+
+
+def hands_of(detected: DetectedHands) -> list[HandInImage]:
+    """The hands with their cameras; all must have been found."""
     detections = map(detected.detection, range(len(detected)))
     found = [detection for detection in detections if detection is not None]
     assert len(found) == len(detected)
     rows = zip(found, detected.K, detected.dist, strict=True)
-    hands = [HandInImage(detection=d, camera=Camera(K=K, dist=dist)) for d, K, dist in rows]
-    return observations(hands, config)
+    return [HandInImage(detection=d, camera=Camera(K=K, dist=dist)) for d, K, dist in rows]
 
 
 def _no_npz(path: Path) -> str:
@@ -383,33 +434,53 @@ def check_camera(sample: Sample) -> None:
 class _Crops:
     """Crops on their way to features, a batch at a time; NaN for pictures without a hand."""
 
-    def __init__(self, backbone: HandBackbone | None):
+    def __init__(self, backbone: HandBackbone | None, net: KeypointNet | None):
+        self.net = net
         self._backbone = backbone
-        self._waiting: list[UInt8[np.ndarray, "224 224 3"] | None] = []
-        self._done: list[Float16[np.ndarray, "batch features"]] = []
+        self._waiting: list[tuple[np.ndarray, Roi] | None] = []
+        self._features: list[np.ndarray] = []
+        self._keypoints: dict[str, list[np.ndarray]] = {name: [] for name in SEEN_SHAPES}
 
     def add(self, rgb: UInt8[np.ndarray, "height width 3"], view: View | None) -> None:
+        """The next picture; its pixels are not kept beyond its batch."""
         if self._backbone is None:
             return
-        self._waiting.append(None if view is None else crop_of(rgb, view))
+        self._waiting.append(None if view is None else (crop_of(rgb, view), view.roi))
         if len(self._waiting) == BACKBONE_BATCH:
             self._run(self._backbone)
 
-    def features(self) -> Float16[np.ndarray, "pictures features"] | None:
-        """Of all that were added."""
+    def seen(
+        self,
+    ) -> tuple[
+        Float16[np.ndarray, "pictures features"] | None,
+        dict[str, np.ndarray] | None,
+    ]:
+        """Features and keypoints of all that were added."""
         if self._backbone is None:
-            return None
+            return None, None
         if self._waiting:
             self._run(self._backbone)
-        return np.concatenate(self._done)
+        features = np.concatenate(self._features)
+        if self.net is None:
+            return features, None
+        return features, {name: np.concatenate(rows) for name, rows in self._keypoints.items()}
 
     def _run(self, backbone: HandBackbone) -> None:
-        rows = np.full((len(self._waiting), backbone.num_features), np.nan, np.float16)
-        seen = [i for i, crop in enumerate(self._waiting) if crop is not None]
-        if seen:
-            stack = np.stack([self._waiting[i] for i in seen])  # pyright: ignore
-            images = torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 255
-            with torch.inference_mode():
-                rows[seen] = backbone(images).half().numpy()
+        count = len(self._waiting)
+        features = np.full((count, backbone.num_features), np.nan, np.float16)
+        keypoints = {
+            name: np.full((count, *shape), np.nan, np.float32)
+            for name, shape in SEEN_SHAPES.items()
+        }
+        rows = [i for i, waiting in enumerate(self._waiting) if waiting is not None]
+        if rows:
+            crops, rois = zip(*(self._waiting[i] for i in rows), strict=True)  # pyright: ignore
+            found, seen = seen_in_crops(backbone, self.net, np.stack(crops), rois)
+            features[rows] = found.astype(np.float16)
+            for i, one in zip(rows, seen, strict=True):
+                for name in SEEN_SHAPES if one is not None else ():
+                    keypoints[name][i] = getattr(one, name)
         self._waiting.clear()
-        self._done.append(rows)
+        self._features.append(features)
+        for name, values in keypoints.items():
+            self._keypoints[name].append(values)

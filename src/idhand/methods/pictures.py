@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import nn
 
-from idhand.detection.roi import Roi, crop
+from idhand.detection.roi import CROP_SIZE_PX, Roi, crop
 from idhand.hand import FittableHand
 from idhand.methods.detections import DetectedHands, check_camera, undetected
 from idhand.methods.predicting import checked_model, method_name
@@ -22,7 +22,8 @@ from idhand.methods.rows import (
 )
 from idhand.nets.crops import Cut, View, box_roi, crop_of, from_crop, landmark_roi, view_of
 from idhand.nets.estimate import Estimate
-from idhand.nets.heatmaps import Decoding, HeatmapNet, keypoints_from_heatmaps
+from idhand.nets.heatmaps import Decoding, HeatmapNet, Keypoints2D, keypoints_from_heatmaps
+from idhand.nets.keypoints import KeypointNet
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
 from idhand.records import Sample
@@ -80,7 +81,7 @@ def predict_images(
 
 
 def predict_keypoints(
-    net: HeatmapNet,
+    net: HeatmapNet | KeypointNet,
     samples: Iterable[Sample],
     *,
     cut: Cut = "box",
@@ -88,7 +89,7 @@ def predict_keypoints(
     points: DetectedHands | None = None,
     method: str = "heatmaps",
 ) -> Predictions:
-    """Find keypoints in the pictures with the three-stage 2D network: predictions of points alone.
+    """Find keypoints in the pictures with a 2D network: predictions of points alone.
 
     Args:
         net: In evaluation mode.
@@ -203,7 +204,7 @@ class _RegressorBatches:
 class _KeypointBatches:
     """Crops on their way through the 2D network, a batch at a time."""
 
-    def __init__(self, net: HeatmapNet, decoding: Decoding):
+    def __init__(self, net: HeatmapNet | KeypointNet, decoding: Decoding):
         self._net = net
         self._decoding: Decoding = decoding
         self._waiting: list[tuple[UInt8[np.ndarray, "224 224 3"], Roi, bool]] = []
@@ -235,12 +236,23 @@ class _KeypointBatches:
         crops, rois, sides = zip(*self._waiting, strict=True)
         images01 = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
         with torch.inference_mode():
-            heatmaps = self._net(images01.to(_device_of(self._net)))[-1].sigmoid().cpu()
-            found = keypoints_from_heatmaps(heatmaps, self._decoding)
+            found = _points_of(self._net, images01.to(_device_of(self._net)), self._decoding)
         rows = zip(found.points_px.double().numpy(), rois, sides, strict=True)
         self._points_px += [from_crop(points, roi, is_right) for points, roi, is_right in rows]
         self._confidence.append(found.confidence.double().numpy())
         self._waiting.clear()
+
+
+def _points_of(
+    net: HeatmapNet | KeypointNet, images01: Float[torch.Tensor, "batch 3 224 224"],
+    decoding: Decoding,
+) -> Keypoints2D:  # fmt: skip
+    """What a network sees in crops; the keypoint network is as sure of a point as it sees it."""
+    if isinstance(net, HeatmapNet):
+        return keypoints_from_heatmaps(net(images01)[-1].sigmoid().cpu(), decoding)
+    seen = net(images01)
+    points_px = seen.points.cpu() * CROP_SIZE_PX - 0.5
+    return Keypoints2D(points_px=points_px, confidence=seen.visible.sigmoid().cpu())
 
 
 def _device_of(net: nn.Module) -> torch.device:

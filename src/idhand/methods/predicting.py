@@ -82,9 +82,12 @@ def predict(
     fields = estimate_fields(estimates, seen.R_cam_view, with_cov=betas is None)
     network = None
     if net.backbone.predicts_keypoints:
-        marked_px = network_points_px(
-            net.backbone, features[hits], seen.landmarks_px, seen.is_right
-        )
+        if seen.keypoints is None:
+            marked_px = network_points_px(
+                net.backbone, features[hits], seen.landmarks_px, seen.is_right
+            )
+        else:
+            marked_px = seen.keypoints["points_px"].astype(np.float64)
         network = NetworkPoints(
             points_px=marked_px, lie_on=marks_of(net.backbone, net.marks, model)
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 from idhand.assets import hand
 from idhand.geometry import sixd_from_rotation
 from idhand.hand import FittableHand
-from idhand.methods.detections import DetectedHands, observations_of
+from idhand.methods.detections import DetectedHands, hands_of, observations_of
 from idhand.methods.rows import (
     NetworkPoints,
     flips,
@@ -23,7 +23,7 @@ from idhand.methods.rows import (
 )
 from idhand.predictions import Predictions
 from idhand.refinement import Objective, RefinementConfig, network_only
-from idhand.refinement.network import solve_near, with_network
+from idhand.refinement.network import network_keypoints, solve_near, with_network
 from idhand.refinement.official import OfficialConfig, fit_officially
 
 Solver = Literal["second_order", "paper_adam"]
@@ -150,7 +150,8 @@ def _second_order(model: FittableHand, config: RefineConfig) -> Step:
         if lie_on is not None and how.trust.points == "network":
             fitted = replace(model, landmarks=lie_on)  # nothing else is fitted to
         objective = Objective(model=fitted, config=how.objective, prior=model.prior)
-        start, seen = with_network(fitted, R, betas, seen, seen_px, how.trust, lie_on)
+        keypoints = None if network is None else network_keypoints(hands_of(detected))
+        start, seen = with_network(fitted, R, betas, seen, seen_px, how.trust, lie_on, keypoints)
         solution = solve_near(objective, seen, start, how, shape=config.shape == "free")
         fields = state_fields(solution.state, model, detected.is_right)
         if config.shape == "free":

@@ -21,6 +21,7 @@ from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import Cut
 from idhand.nets.files import load_network, saved_cut
 from idhand.nets.heatmaps import Decoding, HeatmapNet
+from idhand.nets.keypoints import KeypointNet
 from idhand.nets.regressor import Regressor
 from idhand.predictions import Predictions
 
@@ -119,9 +120,9 @@ class NetworkMethod:
 
 @dataclass(frozen=True, kw_only=True)
 class KeypointMethod:
-    """The three-stage 2D network: keypoints in the picture alone."""
+    """A 2D network, of three stages or on a hand net's maps: keypoints in the picture alone."""
 
-    net: HeatmapNet
+    net: HeatmapNet | KeypointNet
     name: str
     cut: Cut = "box"
     decoding: Decoding = "taylor"
@@ -205,7 +206,7 @@ def _of_file(path: Path, options: MethodOptions) -> Method:
     """The method of a network's file."""
     net, cut = load_network(path), saved_cut(path) or "box"
     name, about = options.name or path.stem, {"network": sha256_of(path)}
-    if isinstance(net, HeatmapNet):
+    if isinstance(net, HeatmapNet | KeypointNet):
         if options.shapes is not None:
             raise ValueError(
                 f"{path} finds keypoints in the picture and takes no shapes; leave them out"

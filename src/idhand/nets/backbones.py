@@ -1,7 +1,8 @@
 """Image → feature vector: residual networks, or the shipped hand net, as it is or to train on."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -91,12 +92,38 @@ class HandBackbone(nn.Module):
             return self._features(images01)
 
     def _features(self, images01: Tensor) -> Tensor:
-        out = self.graph(images01, features=[self._pooled])
+        return self._vector(self.graph(images01, features=[self._pooled]))
+
+    def _vector(self, out: Mapping[str, Tensor]) -> Tensor:
         landmarks = out["landmarks"].unflatten(1, (21, 3)) / CROP_SIDE_PX
         landmarks = landmarks - landmarks.new_tensor([0.5, 0.5, 0.0])
         presence = torch.logit(out["presence"], eps=1e-6)
         parts = (out[self._pooled], landmarks.flatten(1), WORLD_SCALE * out["world"], presence)
         return torch.cat(parts, 1)
+
+    def with_maps(
+        self, images01: Float[Tensor, "batch 3 224 224"], sides: Sequence[int]
+    ) -> tuple[Float[Tensor, "batch features"], list[Tensor]]:
+        """Features of RGB crops, and a frozen net's last maps of so many cells a side."""
+        assert not self.is_trained
+        names = [self._last_maps[side] for side in sides]
+        with torch.no_grad(), torch.autocast(images01.device.type, enabled=False):
+            out = self.graph(images01, features=[self._pooled, *names])
+        return self._vector(out), [out[name] for name in names]
+
+    def map_channels(self, sides: Sequence[int]) -> list[int]:
+        """Channels of these maps."""
+        _, maps = self.with_maps(torch.zeros(1, 3, *self.graph.input_size), sides)
+        return [x.shape[1] for x in maps]
+
+    @cached_property
+    def _last_maps(self) -> dict[int, str]:
+        """The last sum with a shortcut of each resolution, by cells per side."""
+        net = self.graph
+        sums = [node["output"] for node in net.nodes if node["op"] == "add"]
+        with torch.no_grad():
+            maps = net(torch.zeros(1, 3, *net.input_size), features=sums)
+        return {maps[name].shape[-1]: name for name in sums}
 
     def landmarks_px(
         self, features: Float[Tensor, "batch features"]

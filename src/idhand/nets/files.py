@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,17 +12,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from idhand.assets.nets import shipped_networks
 from idhand.detection.roi import CROP_SIZE_PX
 from idhand.files import FileKind, existing_file, parse_json, replacing
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import Cut
 from idhand.nets.heatmaps import HeatmapConfig, HeatmapNet
+from idhand.nets.keypoints import KeypointConfig, KeypointNet
 from idhand.nets.marks import Marks
 from idhand.nets.regressor import Regressor, RegressorConfig
 
-Network = Regressor | HeatmapNet
-Kind = Literal["regressor", "heatmaps"]
+Network = Regressor | HeatmapNet | KeypointNet
+Kind = Literal["regressor", "heatmaps", "keypoints"]
+KINDS: Mapping[type[nn.Module], Kind] = {
+    Regressor: "regressor",
+    HeatmapNet: "heatmaps",
+    KeypointNet: "keypoints",
+}
 
+KEYPOINTS_FILE = "keypoints.safetensors"
+"""Among the shipped networks."""
 FILE_KIND = FileKind(
     format="idhand network", version=2, name="network of idhand's", remedy="train anew"
 )
@@ -59,12 +69,12 @@ def save_net(
     }
     header = {
         **FILE_KIND.header,
-        "kind": "regressor" if isinstance(net, Regressor) else "heatmaps",
+        "kind": KINDS[type(net)],
         "config": asdict(net.config),
         "crops": {"cut": cut, "side_px": CROP_SIZE_PX},
         "meta": dict(meta),
     }
-    if isinstance(net, Regressor) and net.is_frozen:
+    if isinstance(net, KeypointNet) or (isinstance(net, Regressor) and net.is_frozen):
         header["backbone"] = _label(net)
     if isinstance(net, Regressor) and net.marks is not None:
         header["marks"] = net.marks.as_json()
@@ -80,7 +90,13 @@ def load_network(path: Path) -> Network:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged or something else, or of another version.
     """
-    return load_regressor(path) if saved_kind(path) == "regressor" else _load_heatmaps(path)
+    match saved_kind(path):
+        case "regressor":
+            return load_regressor(path)
+        case "heatmaps":
+            return _load_heatmaps(path)
+        case "keypoints":
+            return load_keypoint_net(path)
 
 
 def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
@@ -105,14 +121,60 @@ def load_regressor(path: Path, *, hand_model: str | None = None) -> Regressor:
     with torch.random.fork_rng(devices=()):
         regressor = config.build()
     _fill(regressor, path)
-    stands_on = _header(path).get("backbone")
-    if regressor.is_frozen and stands_on not in (None, _label(regressor)):
-        raise ValueError(
-            f"{path} was trained on the features of '{stands_on}', and this idhand brings "
-            f"'{_label(regressor)}'; train it anew, or take the idhand that it was trained with"
-        )
+    if regressor.is_frozen:
+        _check_backbone(path, regressor)
     regressor.marks = _marks(path)
     return regressor.eval()
+
+
+def load_keypoint_net(path: Path) -> KeypointNet:
+    """Read a keypoint network, in evaluation mode, float32, on the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or something else, holds numbers that are not finite, or is
+            of another kind or version.
+    """
+    header = _header(path)
+    if header["kind"] != "keypoints":
+        raise ValueError(
+            f"{path} holds a network of the kind '{header['kind']}'; name a keypoint network, such "
+            "as the preset keypoints trains"
+        )
+    stored = header["config"].items()
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored}
+    try:
+        config = KeypointConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(_cannot_build(path, error)) from error
+    with torch.random.fork_rng(devices=()):
+        net = config.build()
+    _fill(net, path)
+    _check_backbone(path, net)
+    return net.eval()
+
+
+def keypoint_net_on(backbone: HandBackbone) -> KeypointNet | None:
+    """The shipped keypoint network, if it reads the maps of this hand net."""
+    if backbone.is_trained or not (shipped_networks() / KEYPOINTS_FILE).exists():
+        return None
+    net = _shipped_keypoint_net()
+    return net if net.backbone.label == backbone.label else None
+
+
+@cache
+def _shipped_keypoint_net() -> KeypointNet:
+    return load_keypoint_net(shipped_networks() / KEYPOINTS_FILE)
+
+
+def _check_backbone(path: Path, net: Regressor | KeypointNet) -> None:
+    """Make sure that the shipped hand net is the one that the network was trained on."""
+    stands_on = _header(path).get("backbone")
+    if stands_on not in (None, _label(net)):
+        raise ValueError(
+            f"{path} was trained on the features of '{stands_on}', and this idhand brings "
+            f"'{_label(net)}'; train it anew, or take the idhand that it was trained with"
+        )
 
 
 def _marks(path: Path) -> Marks | None:
@@ -211,10 +273,10 @@ def saved_meta(path: Path) -> dict[str, Any]:
     return dict(_header(path)["meta"])
 
 
-def _label(regressor: Regressor) -> str:
+def _label(net: Regressor | KeypointNet) -> str:
     """Of its frozen hand net."""
-    assert isinstance(regressor.backbone, HandBackbone)
-    return regressor.backbone.label
+    assert isinstance(net.backbone, HandBackbone)
+    return net.backbone.label
 
 
 def _opened(path: Path) -> Any:

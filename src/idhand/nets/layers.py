@@ -28,8 +28,8 @@ class Mlp(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(
-        self, x: Float[Tensor, "batch inputs"], modulation: Modulation | None = None
-    ) -> Float[Tensor, "batch outputs"]:
+        self, x: Float[Tensor, "*batch inputs"], modulation: Modulation | None = None
+    ) -> Float[Tensor, "*batch outputs"]:
         """Outputs; the modulation applies before the first ReLU."""
         last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from idhand.detection.roi import Roi, crop
@@ -15,10 +15,11 @@ from idhand.hand import BonePoints, FittableHand
 from idhand.nets.backbones import HandBackbone
 from idhand.nets.crops import from_crop, in_camera, landmark_roi, view_of
 from idhand.nets.estimate import CameraEstimate
-from idhand.nets.files import load_regressor
+from idhand.nets.files import keypoint_net_on, load_regressor
+from idhand.nets.keypoints import MAP_SIDES, KeypointEstimate, KeypointNet
 from idhand.nets.marks import marks_of
 from idhand.nets.regressor import Regressor
-from idhand.records import Detection, HandInImage
+from idhand.records import Detection, HandInImage, SeenKeypoints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +28,17 @@ class Reader:
 
     net: Regressor
     """In evaluation mode."""
+    keypoints: KeypointNet | None = None
+    """On the same backbone, in evaluation mode."""
 
     @staticmethod
     def load(path: Path, hand_model: str) -> "Reader":
         """Read a network from a file.
 
+        The shipped keypoint network comes with it if it stands on the same hand net.
+
         Raises:
-            FileNotFoundError: If there is none.
+            FileNotFoundError: If there is no such file.
             ValueError: If it is not a network for this hand model on a frozen hand net.
         """
         net = load_regressor(path, hand_model=hand_model)
@@ -43,7 +48,8 @@ class Reader:
                 f"'{net.config.identity}'; the pipeline needs one on a hand net that also serves "
                 "unknown people, such as the presets baseline and identity_film train"
             )
-        return Reader(net=net)
+        assert isinstance(net.backbone, HandBackbone)
+        return Reader(net=net, keypoints=keypoint_net_on(net.backbone))
 
     @property
     def label(self) -> str:
@@ -57,13 +63,13 @@ class Reader:
         """The detections with what the backbone sees in their upright crops."""
         if not detections:
             return []
-        crops = [crop(rgb, _upright(d)) for d in detections]
+        rois = [_upright(d) for d in detections]
+        crops = np.stack([crop(rgb, roi) for roi in rois])
         backbone = self.net.backbone
         assert isinstance(backbone, HandBackbone)
-        with torch.inference_mode():
-            images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
-            features = backbone(images).numpy()
-        return [replace(d, features=f) for d, f in zip(detections, features, strict=True)]
+        features, keypoints = seen_in_crops(backbone, self.keypoints, crops, rois)
+        rows = zip(detections, features, keypoints, strict=True)
+        return [replace(d, features=f, keypoints=k) for d, f, k in rows]
 
     def points_px(self, detections: Sequence[Detection]) -> Float[np.ndarray, "hands 21 2"] | None:
         """What the backbone marks in the real picture, see `marks`; None: only landmarks.
@@ -110,6 +116,58 @@ class Reader:
             betas=estimate.betas.double(),
             betas_cov=None if cov is None else cov.double(),
         )
+
+
+def seen_in_crops(
+    backbone: HandBackbone,
+    net: KeypointNet | None,
+    crops: UInt8[np.ndarray, "hands 224 224 3"],
+    rois: Sequence[Roi],
+) -> tuple[Float32[np.ndarray, "hands features"], list[SeenKeypoints | None]]:
+    """Features of crops of right hands, and what a keypoint network on the same backbone sees.
+
+    Args:
+        backbone: Frozen; runs once for both.
+        net: None: only features are wanted.
+        crops: RGB.
+        rois: How they were cut, mirrored for left hands.
+    """
+    with torch.inference_mode():
+        images = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+        if net is None:
+            return backbone(images).numpy(), [None] * len(crops)
+        features, maps = backbone.with_maps(images, MAP_SIDES)
+        estimate = net.from_maps(features, maps)
+    return features.numpy(), keypoints_in_picture(estimate, rois)
+
+
+def keypoints_in_picture(
+    estimate: KeypointEstimate, rois: Sequence[Roi]
+) -> list[SeenKeypoints | None]:
+    """A keypoint network's estimates in the pixels of the real pictures.
+
+    Args:
+        estimate: Of crops.
+        rois: How they were cut, mirrored for left hands.
+    """
+    names = ("points", "root_cov", "directions", "directions_std", "visible", "log_size")
+    names += ("log_size_std",)
+    values = {name: getattr(estimate, name).double().numpy() for name in names}
+    out: list[SeenKeypoints | None] = []
+    for i, roi in enumerate(rois):
+        root = roi.size_px * roi.axes_image_roi @ values["root_cov"][i]
+        out.append(
+            SeenKeypoints(
+                points_px=roi.to_image(values["points"][i]),
+                cov_px=root @ root.transpose(0, 2, 1),
+                visible=1 / (1 + np.exp(-values["visible"][i])),
+                directions=values["directions"][i],
+                directions_std=values["directions_std"][i],
+                log_length_px=float(values["log_size"][i] + np.log(roi.size_px)),
+                log_length_std=float(values["log_size_std"][i]),
+            )
+        )
+    return out
 
 
 def network_points_px(

@@ -16,7 +16,7 @@ class Trust:
     """How much a trained network's estimate counts beside the landmark net's.
 
     Raises:
-        ValueError: If there is no such source, or a weight is not positive.
+        ValueError: If there is no such source, or a weight, factor or deviation is out of range.
     """
 
     directions: ObservationSource = "both"
@@ -26,6 +26,19 @@ class Trust:
     direction_weight: float = 10.0
     """Of the network's against the landmark net's, where both count."""
     point_weight: float = 3.0
+    keypoint_factor: float = 1.25
+    """By which the keypoint network's deviations of points are multiplied."""
+    landmark_factor: float = 5.0
+    """By which the landmark net's deviations are multiplied beside the keypoint network's; of
+    points and directions that are seen."""
+    direction_factor: float = 1.0
+    """By which the keypoint network's deviations of bone directions are multiplied."""
+    spreads_points: bool = True
+    """The keypoint network's points are taken for means of what is possible, see `spread_out`."""
+    scale_std: float = 0.025
+    """Deviation of the scale that all points of a picture have in common."""
+    size_factor: float = 1.5
+    """By which the deviation of the seen size is multiplied."""
     unseen_direction_weight: float = 1.0
     """The same of bones that are not seen, see `Observations.unseen`."""
     unseen_point_weight: float = 0.5
@@ -37,13 +50,8 @@ class Trust:
             if getattr(self, name) not in get_args(ObservationSource):
                 known = ", ".join(get_args(ObservationSource))
                 raise ValueError(f"{name} must be one of {known}; got '{getattr(self, name)}'")
-        weights = (self.direction_weight, self.point_weight)
-        weights += (self.unseen_direction_weight, self.unseen_point_weight)
-        if min(weights) <= 0:
-            raise ValueError(
-                f"the weights must be positive, got {', '.join(f'{w:g}' for w in weights)} for "
-                "directions and points, seen and unseen"
-            )
+        names = tuple(name for name in vars(self) if name.endswith(("_weight", "_factor")))
+        check_settings(self, positive=names, not_negative=("scale_std",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +97,7 @@ def network_noise() -> ObjectiveConfig:
     0.05 and pose_weight from 0.5 on change errors about the wrist by less than 2 %.
     """
     return ObjectiveConfig(
-        sigma_px=0.01, sigma_direction=0.1, robust_direction=4.0, pose_weight=1.5
+        sigma_px=0.01, sigma_direction=0.1, robust_direction=4.0, pose_weight=1.0
     )
 
 

@@ -13,8 +13,19 @@ from torch import Tensor
 from idhand.geometry import left_jacobian, rotation_from_vector, skew
 from idhand.hand import FittableHand, ShapePrior
 from idhand.refinement.problem import Linearisation, ObjectiveConfig, Observations, State
-from idhand.refinement.residuals import BONE_END, BONE_START, bone_directions, cauchy, reprojection
+from idhand.refinement.residuals import (
+    BONE_END,
+    BONE_START,
+    bone_directions,
+    cauchy,
+    in_sigmas,
+    reprojection,
+)
 
+KNUCKLE_JOINT = 7
+"""The middle finger's: the hand's size in the picture is that at its depth."""
+NEAREST_M = 1e-3
+"""Depths that are smaller count as this."""
 SMALLEST = 0.3
 """Least size of a hand over the mean hand's: a third of a newborn's and less is none."""
 
@@ -153,8 +164,9 @@ class Objective:
 
     def cost(self, state: State, seen: Observations) -> Float[Tensor, " batch"]:
         """The objective, differentiable by autograd; the plain twin of `linearise`."""
-        *_, points = self.kinematics(state)
-        return self.cost_of_points(points, state, seen)
+        _, joints, _, points = self.kinematics(state)
+        size, _ = cauchy(self._size_residual(state, joints, seen).square(), self.config.robust_size)
+        return self.cost_of_points(points, state, seen) + self.config.observation_weight * size
 
     def cost_of_points(
         self, points: Float[Tensor, "batch 21 3"], state: State, seen: Observations
@@ -162,15 +174,45 @@ class Objective:
         """The objective, given the landmark points that the state puts in the camera frame."""
         c = self.config
         uvw = points @ seen.K.mT
-        pixels = (uvw[..., :2] / uvw[..., 2:].clamp_min(1e-3) - seen.points_px) / seen.sigma_px[
-            ..., None
-        ]
+        pixels = in_sigmas(uvw[..., :2] / uvw[..., 2:].clamp_min(1e-3) - seen.points_px, seen)
         bones = points[:, BONE_END] - points[:, BONE_START]
         units = bones / bones.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         turns = (units - seen.directions) / seen.sigma_direction[..., None]
         data = cauchy(pixels.square().sum(-1), c.robust_px)[0].sum(-1)
         data = data + cauchy(turns.square().sum(-1), c.robust_direction)[0].sum(-1)
         return c.observation_weight * data + self.prior_cost(state, seen)
+
+    def _size_residual(
+        self, state: State, joints: Float[Tensor, "batch 16 3"], seen: Observations
+    ) -> Float[Tensor, " batch"]:
+        """How far the hand's size in the picture is from the seen one, in sigmas."""
+        length = self.relative_size(state.betas) * self.model.mean_length_m
+        depth = joints[:, KNUCKLE_JOINT, 2].clamp_min(NEAREST_M)
+        return (length.log() - depth.log() - seen.log_size) / seen.log_size_std
+
+    def _add_size(
+        self, state: State, seen: Observations, gradient: Tensor, hessian: Tensor, *, shape: bool
+    ) -> Float[Tensor, " batch"]:
+        """Add the derivatives of the size's term in place; returns its cost."""
+        c = self.config
+        R, t, *_ = self.kinematics(state)
+        r = self._size_residual(state, t, seen)
+        cost, weight = cauchy(r.square(), c.robust_size)
+        knuckle = t[:, KNUCKLE_JOINT]
+        per_depth = -1 / (knuckle[:, 2].clamp_min(NEAREST_M) * seen.log_size_std)
+        slope = torch.zeros_like(gradient)
+        slope[:, :3] = per_depth[:, None] * -skew(knuckle - state.wrist)[:, 2]
+        slope[:, 5] = per_depth
+        if shape:
+            start = 6 + state.angles.shape[-1]
+            stop = start + state.betas.shape[-1]
+            grown = self._growth / self.relative_size(state.betas)[:, None]
+            moved = self._joint_jacobian(R)[:, KNUCKLE_JOINT, 2]
+            slope[:, start:stop] = grown / seen.log_size_std[:, None] + per_depth[:, None] * moved
+        scaled = 2 * c.observation_weight * weight
+        gradient += (scaled * r)[:, None] * slope
+        hessian += scaled[:, None, None] * slope[:, :, None] * slope[:, None]
+        return c.observation_weight * cost
 
     def prior_cost(self, state: State, seen: Observations) -> Float[Tensor, " batch"]:
         """The priors alone: pose, limits, shape, landmark bias."""
@@ -223,13 +265,20 @@ class Objective:
         self, R: Float[Tensor, "batch 16 3 3"], bias: Float[Tensor, "batch 21 3"] | None
     ) -> Float[Tensor, "batch 21 3 betas"]:
         marks, basis = self.model.landmarks, self.model.joint_basis
-        steps = basis[1:] - basis[list(self.model.parents[1:])]
-        moved = (R[:, self.model.parents[1:]] @ steps).unflatten(1, (5, 3)).cumsum(2)
-        base = torch.cat((torch.zeros_like(moved[:, 0, :1]), moved.flatten(1, 2)), 1)
+        base = self._joint_jacobian(R)
         own = marks.shape_basis - basis[marks.joint]
         if bias is not None:
             own = own + bias[..., None] * self._growth
         return base[:, marks.joint] + R[:, marks.joint] @ own
+
+    def _joint_jacobian(
+        self, R: Float[Tensor, "batch 16 3 3"]
+    ) -> Float[Tensor, "batch 16 3 betas"]:
+        """Of the joints, by the betas."""
+        basis = self.model.joint_basis
+        steps = basis[1:] - basis[list(self.model.parents[1:])]
+        moved = (R[:, self.model.parents[1:]] @ steps).unflatten(1, (5, 3)).cumsum(2)
+        return torch.cat((torch.zeros_like(moved[:, 0, :1]), moved.flatten(1, 2)), 1)
 
     def linearise(
         self, state: State, seen: Observations, *, shape: bool, bias: bool = False
@@ -263,6 +312,8 @@ class Objective:
         )
         gradient = (J.mT @ r[..., None])[..., 0]
         hessian = J.mT @ J
+        if bool(seen.log_size_std.isfinite().any()):
+            cost = cost + self._add_size(state, seen, gradient, hessian, shape=shape)
         self._add_priors(state, seen, gradient, hessian, shape=shape, bias=bias)
         return Linearisation(cost=cost, gradient=gradient, hessian=hessian)
 

@@ -6,6 +6,7 @@ All hands here are right hands (left ones are mirrored before). Batches are one-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,6 +44,8 @@ class ObjectiveConfig:
     """Residuals beyond this many sigmas have less and less weight (Cauchy)."""
     robust_direction: float = 2.0
     """The same for directions."""
+    robust_size: float = 3.0
+    """The same for the hand's size in the picture."""
     pose_weight: float = 2.0
     """Strength of the pose prior; above 1, because the errors of landmarks are not independent."""
     limit_sigma: float = 0.05
@@ -70,21 +73,37 @@ class Observations:
     no part of the cost."""
     unseen: Bool[Tensor, "batch 21"] = None  # pyright: ignore[reportAssignmentType]
     """Landmarks outside the picture, which the net guessed; by default there are none."""
+    whiten_px: Float[Tensor, "batch 42 42"] | None = None
+    """Takes differences in pixels, x and y of each point in turn, to independent ones of deviation
+    one; None: they are independent with the deviations `sigma_px`."""
+    log_size: Float[Tensor, " batch"] = None  # pyright: ignore[reportAssignmentType]
+    """Logarithm of the hand's length over the depth of its middle knuckle."""
+    log_size_std: Float[Tensor, " batch"] = None  # pyright: ignore[reportAssignmentType]
+    """Its deviation; infinite, as by default, where nothing is known of the size."""
 
     def __post_init__(self):
         if self.unseen is None:
             object.__setattr__(self, "unseen", torch.zeros_like(self.sigma_px, dtype=torch.bool))
+        if self.log_size is None:
+            nothing = torch.zeros_like(self.sigma_px[:, 0])
+            object.__setattr__(self, "log_size", nothing)
+            object.__setattr__(self, "log_size_std", torch.full_like(nothing, math.inf))
 
     def __getitem__(
         self, index: Int[Tensor, " chosen"] | Bool[Tensor, " batch"] | slice
     ) -> "Observations":
         """Some of the batch."""
-        return Observations(**{k: v[index] for k, v in vars(self).items()})
+        return self._each(lambda values: values[index])
 
     def to(self, dtype: torch.dtype) -> "Observations":
         """The same in another floating-point type."""
+        return self._each(lambda values: values.to(dtype) if values.is_floating_point() else values)
+
+    def _each(self, f: Callable[[Tensor], Tensor]) -> "Observations":
+        """A function of every tensor."""
         values = vars(self).items()
-        return Observations(**{k: v.to(dtype) if v.is_floating_point() else v for k, v in values})
+        changed: dict[str, Any] = {k: None if v is None else f(v) for k, v in values}
+        return Observations(**changed)
 
 
 @dataclass(frozen=True, kw_only=True)

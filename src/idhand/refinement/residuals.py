@@ -19,14 +19,24 @@ def cauchy(
     return 0.5 * width**2 * torch.log1p(ratio), 0.5 / (1 + ratio)
 
 
+def in_sigmas(off_px: Float[Tensor, "batch 21 2"], seen: Observations) -> Tensor:
+    """Differences in pixels → independent ones of deviation one (batch, 21, 2)."""
+    if seen.whiten_px is None:
+        return off_px / seen.sigma_px[..., None]
+    return (seen.whiten_px @ off_px.flatten(1)[..., None])[..., 0].unflatten(1, (-1, 2))
+
+
 def reprojection(points: Tensor, jacobian: Tensor, seen: Observations) -> tuple[Tensor, Tensor]:
     """Pixel residuals in sigmas (batch, 21, 2) and their derivative."""
     uvw = points @ seen.K.mT
     depth = uvw[..., 2:].clamp_min(1e-3)
     pixels = uvw[..., :2] / depth
     slope = (seen.K[:, None, :2] - pixels[..., None] * seen.K[:, None, 2:]) / depth[..., None]
-    scale = 1 / seen.sigma_px[..., None]
-    return (pixels - seen.points_px) * scale, (slope * scale[..., None]) @ jacobian
+    residual = in_sigmas(pixels - seen.points_px, seen)
+    if seen.whiten_px is None:
+        return residual, (slope / seen.sigma_px[..., None, None]) @ jacobian
+    moved = (slope @ jacobian).flatten(1, 2)
+    return residual, (seen.whiten_px @ moved).unflatten(1, (-1, 2))
 
 
 def bone_directions(points: Tensor, jacobian: Tensor, seen: Observations) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,13 @@ from torch import Tensor
 
 from idhand.geometry import project
 from idhand.records import FLIP, HandInImage, HandResult
+from idhand.refinement.deviations import (
+    AS_STATED,
+    Recalibration,
+    Stated,
+    misfit_m,
+    visibility_of,
+)
 from idhand.refinement.objective import Objective
 from idhand.refinement.problem import Observations
 from idhand.refinement.solver import STATUS_NAMES, Solution
@@ -22,6 +29,7 @@ def hand_results(
     seen: Observations,
     solution: Solution,
     shape_cov: Float[Tensor, "betas betas"] | None,
+    recalibration: Recalibration = AS_STATED,
 ) -> list[HandResult]:
     """One result per hand, left ones mirrored back.
 
@@ -31,6 +39,7 @@ def hand_results(
         seen: Their observations.
         solution: What came out.
         shape_cov: Covariance of the known person's betas; None: the shape was also estimated.
+        recalibration: What becomes of the posterior's deviations.
     """
     state, model = solution.state, objective.model
     rotations = torch.cat((state.R[:, None], model.pose_space.rotations(state.angles)), 1)
@@ -38,7 +47,15 @@ def hand_results(
     residual = residual_px(objective, state, seen)
     at_keypoints = replace(model, landmarks=model.keypoints_on_bones)
     on_joints = replace(objective, model=at_keypoints)
-    spread, depth = uncertainty(objective, on_joints, state, seen, shape_cov)
+    depth_m, size = state.wrist[:, 2], model.relative_size(state.betas)
+    stated = Stated(
+        uncertainty=uncertainty(objective, on_joints, state, seen, shape_cov),
+        depth_m=depth_m,
+        size=size,
+        visible=torch.from_numpy(np.stack([visibility_of(h.detection) for h in hands])),
+        misfit_m=misfit_m(residual, seen.K, depth_m, size),
+    )
+    spread, depth = recalibration.deviations(stated)
     results = []
     for i, hand in enumerate(hands):
         detection, camera = hand.detection, hand.camera

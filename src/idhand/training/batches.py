@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -15,6 +15,21 @@ Inputs = (
     | Float[Tensor, "batch features"]
     | Float[Tensor, "batch 3 height width"]
 )
+
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenLabels:
+    """What crops show of their hands beside pose and shape; see `idhand.nets.keypoints`."""
+
+    visible: Float[Tensor, "batch 21"]
+    """1 or 0, see `Sample.visible`."""
+    log_size: Float[Tensor, " batch"]
+    """Logarithm of the hand's length at the middle knuckle's depth, in sides of the crop."""
+    parts: UInt8[Tensor, "batch 56 56"]
+    """As `Sample.parts`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +46,29 @@ class Batch:
     index: Int[Tensor, " batch"]
     """Which examples these are."""
     epoch: int
+    seen: SeenLabels | None = None
+    """What else is learnt about what the crops show; None: nothing."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
-        moved = {
-            name: value.to(device, non_blocking=True)
-            for name, value in vars(self).items()
-            if torch.is_tensor(value)
-        }
-        return replace(self, **moved)
+        seen = None if self.seen is None else _moved(self.seen, device)
+        return replace(_moved(self, device), seen=seen)
 
     @property
     def inputs01(self) -> Tensor:
         """Crops in 0..1 or features, as float32."""
         scale = 255 if self.inputs.dtype == torch.uint8 else 1
         return self.inputs.float() / scale
+
+
+def _moved(record: Record, device: torch.device) -> Record:
+    """The record with its tensors on a device."""
+    moved = {
+        name: value.to(device, non_blocking=True)
+        for name, value in vars(record).items()
+        if torch.is_tensor(value)
+    }
+    return replace(record, **moved)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 @runtime_checkable

@@ -7,9 +7,10 @@ from typing import Any, Literal, get_args
 from idhand.losses import LossConfig, ours
 from idhand.nets.regressor import RegressorConfig
 from idhand.training.examples import CropConfig
+from idhand.training.keypoint_loss import KeypointLossConfig
 from idhand.training.schedule import LoopConfig
 
-TaskName = Literal["regressor", "confidence", "heatmaps"]
+TaskName = Literal["regressor", "confidence", "heatmaps", "keypoints"]
 ConfidenceTarget = Literal["shape", "keypoints"]
 
 CONVENIENCE = ("log_every", "checkpoint_every", "validate_every", "num_workers")
@@ -28,11 +29,15 @@ class TrainConfig:
     """Of the file with the trained network."""
     task: TaskName = "regressor"
     """`confidence`: only the confidence branch of a network that is trained already. `heatmaps`:
-    the keypoints in the picture."""
+    the keypoints in the picture. `keypoints`: the same with deviations, and more that is seen, on
+    the maps of the frozen hand net."""
     net: RegressorConfig | None
-    """None: that of the network to start from (`confidence`); there is but one (`heatmaps`)."""
+    """None: that of the network to start from (`confidence`); there is but one (`heatmaps`,
+    `keypoints`)."""
     loop: LoopConfig
     loss: LossConfig = field(default_factory=ours)
+    keypoint_loss: KeypointLossConfig = field(default_factory=KeypointLossConfig)
+    """Of the task `keypoints`."""
     crops: CropConfig = field(default_factory=CropConfig)
     views: int | None = None
     """Keep so many crops of each sample as features of the frozen backbone; None: cut pictures anew

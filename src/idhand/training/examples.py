@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch.utils.data import DataLoader
 
 from idhand.data import DataSet, describe
-from idhand.detection.roi import CROP_SIZE_PX, STABLE_LANDMARKS
+from idhand.detection.roi import STABLE_LANDMARKS
 from idhand.nets.crops import (
     Cut,
     JitterConfig,
@@ -22,13 +22,15 @@ from idhand.nets.crops import (
     view_of,
 )
 from idhand.records import Sample
-from idhand.training.batches import Batch
+from idhand.training.batches import Batch, SeenLabels
 from idhand.training.colour import ColourConfig, recoloured
 from idhand.training.draws import Once, Order
 from idhand.training.processes import start_worker
+from idhand.training.seen import HarmConfig, Seen, harmed, in_crop_px, what_is_seen
 
-Labels = Literal["hand", "keypoints"]
-"""What must be known: pose and shape (`hand`), or keypoints in the picture alone."""
+Labels = Literal["hand", "keypoints", "seen"]
+"""What must be known: pose and shape (`hand`), keypoints in the picture alone, or all that can be
+seen of a hand whose pose and shape are known (`seen`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,14 @@ class CropConfig:
     jitter: JitterConfig | None = field(
         default_factory=lambda: JitterConfig(rotation_deg=15.0, shift=0.08, scale=0.12)
     )
+    wide_jitter: JitterConfig | None = None
+    """Of some of the crops, for hands that were found badly."""
+    wide_share: float = 0.0
+    """Of the crops, with the wide jitter."""
     colour: ColourConfig | None = None
+    harm: HarmConfig | None = None
+    """Things before the hand, borders through it and small pictures; of examples that are `seen`.
+    """
     seed: int = 0
     """Of jitter and colour; apart from the training's, so that trainings can share features."""
 
@@ -53,6 +62,10 @@ class CropConfig:
             raise ValueError(f"cut must be one of {get_args(Cut)}, got '{self.cut}'")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
+        if not 0 <= self.wide_share <= 1 or (self.wide_share > 0 and self.wide_jitter is None):
+            raise ValueError(
+                f"wide_share must be within 0..1 and needs a wide_jitter, got {self.wide_share}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +80,7 @@ class Example:
     points_px: Float[np.ndarray, "21 2"]
     """In the crop; NaN where not known."""
     view: View
+    seen: Seen | None = None
 
 
 def make_example(
@@ -93,14 +107,20 @@ def make_example(
     view = training_view(sample, config, rng)
     points = np.where(sample.valid[:, None], sample.keypoints_px, np.nan)
     rgb = crop_of(sample.rgb, view)
+    seen = None
+    if labels == "seen":
+        seen = what_is_seen(sample, view)
+        if config.harm is not None:
+            rgb, seen = harmed(rgb, seen, in_crop_px(points, view), rng, config.harm)
     if config.colour is not None:
         rgb = recoloured(rgb, rng, config.colour)
-    is_hand = labels == "hand"
+    is_hand = labels != "keypoints"
     return Example(
         rgb=rgb,
+        seen=seen,
         rotations=view.from_camera(_given(sample.rotations)) if is_hand else None,
         betas=sample.betas if is_hand else None,
-        points_px=view.roi.from_image(points) * CROP_SIZE_PX - 0.5,
+        points_px=in_crop_px(points, view),
         view=view,
     )
 
@@ -126,8 +146,11 @@ def training_view(sample: Sample, config: CropConfig, rng: np.random.Generator) 
         roi = landmark_roi(sample.keypoints_px)
     else:
         roi = box_roi(sample.bbox_px)
-    if config.jitter is not None:
-        roi = jittered(roi, rng, config.jitter)
+    jitter = config.jitter
+    if config.wide_jitter is not None and rng.random() < config.wide_share:
+        jitter = config.wide_jitter
+    if jitter is not None:
+        roi = jittered(roi, rng, jitter)
     return view_of(roi, sample.K, sample.dist, sample.is_right)
 
 
@@ -239,6 +262,11 @@ def batch_of(examples: Sequence[Example], indices: Sequence[int], epoch: int) ->
         values = [getattr(example, name) for example in examples]
         return None if values[0] is None else torch.from_numpy(np.stack(values)).float()
 
+    seen = None
+    if examples[0].seen is not None:
+        labels = [vars(example.seen) for example in examples]
+        columns = {name: np.stack([label[name] for label in labels]) for name in labels[0]}
+        seen = SeenLabels(**{name: torch.from_numpy(values) for name, values in columns.items()})
     crops = torch.from_numpy(np.stack([example.rgb for example in examples]))
     points = stacked("points_px")
     assert points is not None
@@ -249,4 +277,5 @@ def batch_of(examples: Sequence[Example], indices: Sequence[int], epoch: int) ->
         points_px=points,
         index=torch.tensor(indices),
         epoch=epoch,
+        seen=seen,
     )

@@ -7,9 +7,9 @@ kill. Chunks do not depend on the number of processes.
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from idhand.data import DataSet, Subset, describe
 from idhand.files import FileKind, read_arrays, read_json, remove_leftovers, replacing
 from idhand.interrupts import results
-from idhand.training.batches import Batch
+from idhand.training.batches import Batch, SeenLabels
 from idhand.training.draws import Once, Order
-from idhand.training.examples import CropConfig, batch_of, make_example
+from idhand.training.examples import CropConfig, Labels, batch_of, make_example
 from idhand.training.processes import start_worker
 
 KIND = FileKind(
@@ -35,7 +35,10 @@ KIND = FileKind(
 ABOUT = "features.json"
 CHUNK = 1000
 """Examples of a file."""
-BACKBONE_BATCH = 32
+BACKBONE_BATCH = 16
+FIELDS = ("rotations", "betas", "points_px")
+SEEN_FIELDS = tuple(field.name for field in fields(SeenLabels))
+"""Labels that are kept."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of examples that are finished and of all."""
@@ -57,6 +60,9 @@ class FeatureConfig:
     """Crops of each sample, each with a jitter of its own."""
     crops: CropConfig
     hand_model: str
+    labels: Labels = "hand"
+    on_disk: bool = False
+    """Of features that are too many for the memory: they are read from the disk in each step."""
 
     def __post_init__(self):
         if self.views < 1:
@@ -65,6 +71,14 @@ class FeatureConfig:
     def about(self, samples: DataSet) -> dict[str, Any]:
         """What fixes the bytes of the cache, in types of JSON."""
         values = {**asdict(self), "data": describe(samples), "num_samples": len(samples)}
+        # As before there was anything else, so that what was kept then stays of use.
+        if self.labels == "hand":
+            del values["labels"]
+            for name in ("wide_jitter", "wide_share", "harm"):
+                if not values["crops"][name]:
+                    del values["crops"][name]
+        if not self.on_disk:
+            del values["on_disk"]
         return json.loads(json.dumps({**KIND.header, **values}))
 
 
@@ -104,7 +118,7 @@ def cache_features(
     folder.mkdir(parents=True, exist_ok=True)
     _check_about(folder, about)
     plan = _plan(len(samples) * config.views)
-    missing = [name for name in plan if not (folder / name).is_file()]
+    missing = [name for name in plan if not _is_there(folder / name, on_disk=config.on_disk)]
     job = _Job(
         backbone=backbone, samples=samples, folder=folder, config=config,
         device=device or torch.device("cpu"),
@@ -116,7 +130,7 @@ def cache_features(
     for name in _made(job, {name: plan[name] for name in missing}, min(workers, len(plan))):
         done += len(plan[name])
         progress(done, total)
-    remove_leftovers(folder, "chunk-*.npz", ABOUT)
+    remove_leftovers(folder, "chunk-*.npz", "chunk-*.npy", ABOUT)
     return FeatureExamples.read(folder, samples)
 
 
@@ -168,8 +182,17 @@ class _Job:
             features.append(out.half().numpy())
             labels.append(batch)
         arrays = {"features": np.concatenate(features)}
-        for field in ("rotations", "betas", "points_px"):
+        for field in FIELDS:
             arrays[field] = np.concatenate([getattr(part, field).numpy() for part in labels])
+        if labels[0].seen is not None:
+            seen = [vars(part.seen) for part in labels]
+            arrays |= {
+                field: np.concatenate([part[field].numpy() for part in seen]) for field in seen[0]
+            }
+        if self.config.on_disk:
+            path = _features_of(self.folder / name)
+            with replacing(path) as temporary, temporary.open("wb") as stream:
+                np.save(stream, arrays.pop("features"), allow_pickle=False)
         with replacing(self.folder / name) as temporary, temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
         return name
@@ -182,7 +205,7 @@ class _Job:
             examples.append(
                 make_example(
                     self.samples[number], self.config.crops, rng,
-                    labels="hand", hand_model=self.config.hand_model,
+                    labels=self.config.labels, hand_model=self.config.hand_model,
                 )
             )  # fmt: skip
         return batch_of(examples, indices, 0)
@@ -236,14 +259,60 @@ def _work(name: str, indices: range) -> str:
     return job.make(name, indices)
 
 
+def _features_of(chunk: Path) -> Path:
+    """The features of a chunk, where they are read from the disk in each step."""
+    return chunk.with_suffix(".npy")
+
+
+def _is_there(chunk: Path, *, on_disk: bool) -> bool:
+    """Whether a chunk is finished: its labels are written after its features."""
+    return chunk.is_file() and (not on_disk or _features_of(chunk).is_file())
+
+
+def _table(path: Path) -> Float16[np.ndarray, "rows numbers"]:
+    """The features in a file, not read yet.
+
+    Raises:
+        ValueError: If they are not whole.
+    """
+    try:
+        table = np.load(path, mmap_mode="r", allow_pickle=False)
+    except EOFError as error:  # of an empty file
+        raise ValueError(f"{path.name} is empty") from error
+    if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype != np.float16:
+        raise ValueError(f"{path.name} holds no table of features")
+    return table
+
+
+class FilesOfRows:
+    """Rows of a table that lies in several files, none of which is read as a whole."""
+
+    def __init__(self, files: Sequence[Float16[np.ndarray, "rows numbers"]]):
+        self._files = files
+        self._starts = np.cumsum([0, *map(len, files)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, rows: Any) -> Float16[np.ndarray, "chosen numbers"]:
+        """Copies of some rows, given by an array of their numbers."""
+        out = np.empty((len(rows), self._files[0].shape[1]), np.float16)
+        number = np.searchsorted(self._starts, rows, side="right") - 1
+        for i in np.argsort(rows).tolist():
+            out[i] = self._files[int(number[i])][rows[i] - self._starts[number[i]]]
+        return out
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeatureExamples:
     """Cached features in memory: `Examples` for heads on a frozen backbone."""
 
-    features: Float16[np.ndarray, "examples features"]
+    features: Float16[np.ndarray, "examples features"] | FilesOfRows
     rotations: Float32[np.ndarray, "examples 16 3 3"]
     betas: Float32[np.ndarray, "examples betas"]
     points_px: Float32[np.ndarray, "examples 21 2"]
+    seen: Mapping[str, np.ndarray] | None = None
+    """Fields of `SeenLabels`."""
     about: dict[str, Any]
     """What fixes them."""
     samples: DataSet
@@ -259,19 +328,31 @@ class FeatureExamples:
         """
         about = KIND.check(read_json(folder / ABOUT, KIND.remedy), folder / ABOUT)
         parts: dict[str, list[np.ndarray]] = {}
+        keys = FIELDS + (SEEN_FIELDS if about.get("labels") == "seen" else ())
+        on_disk = about.get("on_disk", False)
         for name in _plan(about["num_samples"] * about["views"]):
             path = folder / name
             try:
                 chunk = read_arrays(path, KIND)
-                for key in ("features", "rotations", "betas", "points_px"):
+                for key in keys:
                     parts.setdefault(key, []).append(chunk[key])
+                rows = _table(_features_of(path)) if on_disk else chunk["features"]
+                if len(rows) != len(chunk["points_px"]):
+                    raise ValueError("it has another number of features")
+                parts.setdefault("features", []).append(rows)
             except (OSError, ValueError, KeyError) as error:
                 raise ValueError(
                     f"{path} is missing or damaged ({error}); remove it and run the same again"
                 ) from error
+        features = FilesOfRows(parts.pop("features")) if on_disk else None
         arrays: dict[str, Any] = {key: np.concatenate(values) for key, values in parts.items()}
+        if features is not None:
+            arrays["features"] = features
+        seen = {key: arrays.pop(key) for key in SEEN_FIELDS if key in arrays}
         numbers = np.arange(about["num_samples"])
-        return FeatureExamples(about=about, samples=samples, numbers=numbers, **arrays)
+        return FeatureExamples(
+            about=about, samples=samples, numbers=numbers, seen=seen or None, **arrays
+        )
 
     def subset(self, samples: Subset) -> "FeatureExamples":
         """Those of some samples.
@@ -280,6 +361,7 @@ class FeatureExamples:
             samples: Of the very set that these are the features of.
         """
         assert samples.data is self.samples
+        assert self.seen is None
         views = self.about["views"]
         places = np.array(samples.indices, np.int64)[:, None] * views + np.arange(views)
         rows = places.ravel()
@@ -313,12 +395,17 @@ class FeatureExamples:
         self, order: Order | Once, first: int, end: int, *, rank: int, ranks: int
     ) -> Iterator[Batch]:
         """The part of process `rank` in the steps from `first` up to `end`."""
-        tables = {
-            name: torch.from_numpy(getattr(self, name))
-            for name in ("features", "rotations", "betas", "points_px")
-        }
+        tables = {name: torch.from_numpy(getattr(self, name)) for name in FIELDS}
+        seen = {name: torch.from_numpy(table) for name, table in (self.seen or {}).items()}
         for keys in order.keys(first, end, rank=rank, ranks=ranks):
             index = torch.from_numpy(keys.indices)
             rows = {name: table.index_select(0, index) for name, table in tables.items()}
-            inputs = rows.pop("features")
-            yield Batch(inputs=inputs, index=index, epoch=keys.epoch, **rows)
+            labels = {name: table.index_select(0, index) for name, table in seen.items()}
+            inputs = torch.from_numpy(self.features[keys.indices])
+            yield Batch(
+                inputs=inputs,
+                index=index,
+                epoch=keys.epoch,
+                seen=SeenLabels(**labels) if labels else None,
+                **rows,
+            )

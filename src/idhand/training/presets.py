@@ -9,10 +9,12 @@ from dataclasses import replace
 from idhand.hand import FittableHand
 from idhand.losses import LossConfig, confidence_only, ours, paper
 from idhand.nets import regressor as nets
+from idhand.nets.crops import JitterConfig
 from idhand.training.colour import mild_colour, paper_colour
 from idhand.training.config import TrainConfig
 from idhand.training.examples import CropConfig
 from idhand.training.schedule import LoopConfig
+from idhand.training.seen import HarmConfig
 
 
 def backbone(model: FittableHand) -> TrainConfig:
@@ -140,6 +142,28 @@ def paper_heatmaps(model: FittableHand) -> TrainConfig:
     )
 
 
+def keypoints(model: FittableHand) -> TrainConfig:
+    """Keypoints with deviations, on the maps of the frozen hand net, from crops of all kinds."""
+    return TrainConfig(
+        name="keypoints",
+        task="keypoints",
+        net=None,
+        views=2,
+        loop=LoopConfig(
+            optimiser="adamw", lr=2e-3, weight_decay=0.01, batch=64, steps=2400,
+            schedule="cosine", warmup_steps=100, clip_norm=5.0, ema_decay=0.998,
+            log_every=50, validate_every=500, checkpoint_every=250,
+        ),
+        crops=CropConfig(
+            wide_jitter=JitterConfig(rotation_deg=60.0, shift=0.25, scale=0.35),
+            wide_share=0.2,
+            colour=mild_colour(),
+            harm=HarmConfig(),
+        ),
+        export="float16",
+    )  # fmt: skip
+
+
 def debug(model: FittableHand) -> TrainConfig:
     """A few steps of a small network, to see whether everything is in its place."""
     net = replace(
@@ -167,7 +191,8 @@ PRESETS: dict[str, Callable[[FittableHand], TrainConfig]] = {
     preset.__name__: preset
     for preset in (
         backbone, baseline, identity, identity_film, confidence,
-        paper_baseline, paper_identity, paper_confidence, paper_heatmaps, official_baseline, debug,
+        paper_baseline, paper_identity, paper_confidence, paper_heatmaps, official_baseline,
+        keypoints, debug,
     )
 }  # fmt: skip
 """By name."""

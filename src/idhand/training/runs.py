@@ -12,26 +12,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from idhand.assets import hand
+from idhand.assets import OPEN_HAND, hand
 from idhand.data import DataSet, Subset
 from idhand.data.manifest import sha256_of
 from idhand.files import replacing
 from idhand.nets.backbones import HandBackbone
-from idhand.nets.files import load_regressor, save_net
+from idhand.nets.files import load_keypoint_net, load_regressor, save_net
 from idhand.nets.heatmaps import HeatmapNet
+from idhand.nets.keypoints import KeypointNet
 from idhand.nets.regressor import Regressor
 from idhand.nets.resnet import ResNet, load_imagenet
 from idhand.training.batches import Examples
 from idhand.training.checkpoints import Checkpoints
-from idhand.training.config import TrainConfig
+from idhand.training.config import TaskName, TrainConfig
 from idhand.training.draws import Order
-from idhand.training.examples import ImageExamples, check_labels
+from idhand.training.examples import CropConfig, ImageExamples, Labels, check_labels
 from idhand.training.features import (
     FeatureConfig,
     FeatureExamples,
     cache_features,
     feature_folder,
 )
+from idhand.training.keypoints import FlatMaps, KeypointTask
 from idhand.training.loop import Trained, train
 from idhand.training.marks import training_marks
 from idhand.training.memory import MemoryExamples
@@ -39,6 +41,8 @@ from idhand.training.processes import Group
 from idhand.training.tasks import HeatmapTask, RegressorTask, with_confidence
 from idhand.training.validation import validator
 
+LABELS: Mapping[TaskName, Labels] = {"heatmaps": "keypoints", "keypoints": "seen"}
+"""Of tasks that need others than pose and shape."""
 MEASURED = 512
 """Crops by which the scale of a trunk's inputs is measured, where features are not kept."""
 
@@ -104,6 +108,8 @@ class Training:
         """The task and its examples."""
         if self.config.task == "heatmaps":
             return HeatmapTask(self._heatmaps()), self._pictures(self.samples), self._val_pictures()
+        if self.config.task == "keypoints":
+            return self._keypoint_parts()
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self.config.loop.seed)
             net = self._regressor()
@@ -119,6 +125,25 @@ class Training:
         if self.start is None:
             net.measure(_typical(net, examples))
         return RegressorTask(net, model, self.config), examples, val
+
+    def _keypoint_parts(self) -> tuple[nn.Module, Examples, Examples | None]:
+        """The keypoint network before training, or as it was trained, and its pictures."""
+        if self.imagenet is not None:
+            raise ValueError(
+                "keypoints has a backbone that comes trained, so it takes no --imagenet"
+            )
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(self.config.loop.seed)
+            net = KeypointNet() if self.start is None else load_keypoint_net(self.start)
+        if self.config.views is None:
+            examples, val = self._pictures(self.samples), self._val_pictures()
+        else:
+            maps = FlatMaps(net.eval())
+            examples, val = self._kept(maps, net.backbone, hand_model=OPEN_HAND)
+        net.to(self.group.device)
+        if self.start is None:
+            net.measure(_typical_of(net.backbone, examples, self.group.device))
+        return KeypointTask(net, hand(OPEN_HAND), self.config.keypoint_loss), examples, val
 
     def _heatmaps(self) -> HeatmapNet:
         """The 2D network before training."""
@@ -166,8 +191,8 @@ class Training:
 
     def _pictures(self, samples: DataSet, *, training: bool = True) -> Examples:
         config = self.config
-        is_2d = config.task == "heatmaps"
-        crops = config.crops if training else replace(config.crops, colour=None)
+        labels = LABELS.get(config.task, "hand")
+        crops = config.crops if training else _undisturbed(config.crops)
         if self.in_memory:
             return MemoryExamples.read(
                 samples, crops, None if config.net is None else config.net.hand_model,
@@ -176,7 +201,7 @@ class Training:
         return ImageExamples(
             samples=samples,
             config=crops,
-            labels="keypoints" if is_2d else "hand",
+            labels=labels,
             hand_model=None if config.net is None else config.net.hand_model,
             num_workers=config.loop.num_workers,
         )
@@ -185,16 +210,23 @@ class Training:
         return None if self.val is None else self._pictures(self.val, training=False)
 
     def _features(self, net: Regressor) -> tuple[FeatureExamples, FeatureExamples | None]:
+        """Both sets as features of the network's backbone."""
+        assert isinstance(net.backbone, HandBackbone)
+        return self._kept(net.backbone, net.backbone, hand_model=net.config.hand_model)
+
+    def _kept(
+        self, made_by: nn.Module, backbone: HandBackbone, *, hand_model: str
+    ) -> tuple[FeatureExamples, FeatureExamples | None]:
         """Both sets as features; the first process computes what is missing."""
         config = self.config
         assert config.views is not None
         root = self.cache or self.folder / "features"
-        assert isinstance(net.backbone, HandBackbone)
         made = FeatureConfig(
-            backbone=net.config.backbone, label=net.backbone.label, views=config.views,
-            crops=config.crops, hand_model=net.config.hand_model,
+            backbone=backbone.name, label=backbone.label, views=config.views, crops=config.crops,
+            hand_model=hand_model, labels=LABELS.get(config.task, "hand"),
+            on_disk=config.task == "keypoints",
         )  # fmt: skip
-        plain = replace(made, views=1, crops=replace(config.crops, colour=None))
+        plain = replace(made, views=1, crops=_undisturbed(config.crops))
         both = [(self.samples, made), (self.val, plain)]
         wanted = [
             (whole, how, feature_folder(root, how.about(whole)))
@@ -204,7 +236,7 @@ class Training:
         if self.group.is_first:
             for samples, how, folder in wanted:
                 cache_features(
-                    net.backbone, samples, folder, how, workers=self.workers,
+                    made_by, samples, folder, how, workers=self.workers,
                     device=self.group.device, progress=self.cache_progress,
                 )  # fmt: skip
         self.group.wait()
@@ -258,7 +290,7 @@ class Training:
             "commit": commit(),
             **origin,
         }
-        assert isinstance(trained.task, RegressorTask | HeatmapTask)
+        assert isinstance(trained.task, RegressorTask | HeatmapTask | KeypointTask)
         config = self.config
         save_net(trained.task.net, path, notes, dtype=config.export, cut=config.crops.cut)
 
@@ -280,16 +312,33 @@ def _typical(net: Regressor, examples: Examples) -> torch.Tensor:
     """Features of many examples."""
     if isinstance(examples, FeatureExamples):
         return examples.typical()
-    order = Order(num_examples=len(examples), batch=min(len(examples), 32), seed=0)
-    steps = min(order.epoch_steps, MEASURED // order.batch)
     if net.trunk is None:
         return torch.zeros(2, net.num_features)
+    return _typical_crops(net.backbone, examples, net.decoder.start.device)
+
+
+def _undisturbed(crops: CropConfig) -> CropConfig:
+    """For validation: crops as hands are found, in the pictures' own colours."""
+    return replace(crops, colour=None, wide_share=0.0, harm=None)
+
+
+def _typical_of(backbone: HandBackbone, examples: Examples, device: torch.device) -> torch.Tensor:
+    """The backbone's features of many crops."""
+    if isinstance(examples, FeatureExamples):
+        return examples.typical(MEASURED)[:, : backbone.num_features]
+    return _typical_crops(backbone, examples, device)
+
+
+def _typical_crops(backbone: nn.Module, examples: Examples, device: torch.device) -> torch.Tensor:
+    """Features of many crops."""
+    order = Order(num_examples=len(examples), batch=min(len(examples), 32), seed=0)
+    steps = min(order.epoch_steps, MEASURED // order.batch)
     with torch.inference_mode():
         parts = [
-            net.features(batch.to(net.decoder.start.device).inputs01)
+            backbone(batch.to(device).inputs01)
             for batch in examples.batches(order, 0, steps, rank=0, ranks=1)
         ]
-    return torch.cat(parts)
+    return torch.cat(parts).clone()
 
 
 def commit() -> str:

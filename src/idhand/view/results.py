@@ -28,7 +28,7 @@ DECIMALS_PX, DECIMALS = 3, 6
 """Kept digits of pixels, and of metres (1 µm), rotations, betas and probabilities."""
 _SHAPES = {"rotations": (16, 3, 3), "keypoints_cam": (21, 3), "keypoints_px": (21, 2), "K": (3, 3)}
 """Of a hand's arrays that drawings and exports rely on."""
-_LEFT_OUT = ("verts_cam", "faces", "features")
+_LEFT_OUT = ("verts_cam", "faces", "features", "keypoints")
 
 
 @dataclass(frozen=True, kw_only=True)
